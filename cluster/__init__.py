@@ -1,0 +1,10 @@
+"""Where a run goes: a description of a cluster in, a Dask client out.
+
+local.py     worker processes on this machine, the dashboard on localhost
+
+May import nothing of ours.
+"""
+
+from .local import local_cluster
+
+__all__ = ["local_cluster"]

@@ -1,0 +1,19 @@
+"""The errors that patchmill raises; each is also a builtin, so that plain code can catch it."""
+
+from __future__ import annotations
+
+
+class PatchmillError(Exception):
+    """Something that the user can mend; its text says what was found and what to do."""
+
+
+class StoreError(PatchmillError, ValueError):
+    """A folder that is not a store of ours, or one that this version cannot read."""
+
+
+class IncompleteStoreError(PatchmillError, FileNotFoundError):
+    """A store whose run has not finished."""
+
+
+class DamagedStoreError(PatchmillError, OSError):
+    """Bytes of a store that are not what was written; names the store, the shard and the patch."""

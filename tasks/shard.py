@@ -1,0 +1,98 @@
+"""Writes one shard file, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numcodecs.blosc
+import numpy as np
+from numpy.typing import NDArray
+
+from ..reader.format import CHECKSUM_BYTES, MISSING, checksum_bytes, pack_index
+
+# Blocks of multithreaded blosc land in order of completion: the bytes would differ run by run.
+numcodecs.blosc.use_threads = False
+
+
+def encode_chunk(patch: NDArray[Any], codec: str, level: int) -> bytes:
+    """Encode one patch as the field's metadata says, but for the checksum.
+
+    Parameters
+    ----------
+    patch
+        Shape (c, y, x), C order, little-endian.
+    codec
+        "lz4", "zstd" or "none".
+    level
+        Of the compression, 0 to 9.
+    """
+    if codec == "none":
+        return patch.tobytes()
+    shuffle = numcodecs.blosc.SHUFFLE if patch.dtype.itemsize > 1 else numcodecs.blosc.NOSHUFFLE
+    encoded: bytes = numcodecs.blosc.compress(patch, codec.encode(), level, shuffle, 0)
+    return encoded
+
+
+def write_shard(
+    path: Path, tmp: Path, chunks: Iterable[bytes | None], rows_per_shard: int
+) -> tuple[int, int]:
+    """Write a shard under a name of its own, flush it to disk, then move it into place.
+
+    Two attempts at one shard write the same bytes, so the last wins.
+
+    Parameters
+    ----------
+    path
+        Of the shard file.
+    tmp
+        A folder on the same file system.
+    chunks
+        One per row, in order; None for a row that has none.
+    rows_per_shard
+        Entries in the index; rows beyond the last chunk are absent.
+
+    Returns
+    -------
+    nbytes, checksum
+        Size and crc32c of the file.
+    """
+    index = np.full((rows_per_shard, 2), MISSING, np.uint64)
+    attempt = tmp / f"{path.parent.name}-{path.name}-{uuid.uuid4().hex}"
+    offset, crc = 0, 0
+    try:
+        # 1 MiB: chunks are gathered into few writes.
+        with attempt.open("xb", buffering=1 << 20) as file:
+            for row, chunk in enumerate(chunks):
+                if chunk is None:
+                    continue
+                index[row] = offset, len(chunk) + CHECKSUM_BYTES
+                for data in (chunk, checksum_bytes(chunk)):
+                    file.write(data)
+                    crc = google_crc32c.extend(crc, data)
+                    offset += len(data)
+            data = pack_index(index)
+            file.write(data)
+            crc = google_crc32c.extend(crc, data)
+            offset += len(data)
+            file.flush()
+            os.fsync(file.fileno())
+        attempt.replace(path)
+    except BaseException:
+        attempt.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+    return offset, crc
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's names to disk, so that a rename outlives a power cut."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,287 @@
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from patchmill.workflows.dtypes import is_widening
+from patchmill.workflows.problems import known_keys
+from patchmill.workflows.recipe import Recipe, RecipeError
+
+README = Path(__file__).parents[2] / "workflows" / "README.md"
+PATTERN = r"(?P<well>[A-P]\d\d)_s(?P<site>\d+)_w(?P<channel>\d)"
+FULL = r"""
+seed = 3
+[images]
+paths    = ["plate1/**/*.tif"]
+pattern  = '(?P<well>[A-P]\d\d)_s(?P<site>\d+)_w(?P<channel>\d)'
+exclude  = ["*_thumb*"]
+group    = ["well"]
+on_error = "skip"
+[images.channels]
+2 = "GFP"
+1 = "DAPI"
+[patches]
+size   = [256, 128]
+stride = 64
+edge   = "pad"
+pad    = 0.0
+[split]
+fractions = { val = 0.2, train = 0.8 }
+[store]
+codec = "zstd"
+shard_bytes = "64 MiB"
+"""
+
+
+def make(images=None, patches=None, **sections):
+    return Recipe.from_dict(
+        {
+            "images": {"paths": "*.tif", "pattern": PATTERN} | (images or {}),
+            "patches": {"size": 256} | (patches or {}),
+            **sections,
+        }
+    )
+
+
+def problems(images=None, patches=None, **sections):
+    with pytest.raises(RecipeError) as caught:
+        make(images, patches, **sections)
+    return str(caught.value)
+
+
+def test_load_reads_every_section(tmp_path):
+    (tmp_path / "recipe.toml").write_text(FULL)
+    recipe = Recipe.load(tmp_path / "recipe.toml")
+    assert recipe.folder == tmp_path
+    assert recipe.seed == 3
+    assert recipe.images.group == ("well",)
+    assert list(recipe.images.channels.items()) == [("2", "GFP"), ("1", "DAPI")]
+    assert recipe.patches.size == (256, 128)
+    assert recipe.patches.stride == (64, 64)
+    assert recipe.patches.pad == 0
+    assert list(recipe.split.fractions) == ["val", "train"]
+    assert (recipe.store.codec, recipe.store.level) == ("zstd", 3)
+    assert recipe.store.shard_bytes == 64 * 2**20
+
+
+def test_load_is_absolute_from_a_relative_path(tmp_path, monkeypatch):
+    (tmp_path / "recipe.toml").write_text(FULL)
+    monkeypatch.chdir(tmp_path)
+    assert Recipe.load("recipe.toml").folder == tmp_path
+
+
+def test_defaults():
+    recipe = Recipe.from_dict({"images": {"paths": "a.tif"}, "patches": {"size": 64}}, "/data")
+    assert recipe.images.paths == ("a.tif",)
+    assert recipe.patches.stride == recipe.patches.size == (64, 64)
+    assert recipe.split is None
+    assert (recipe.store.codec, recipe.store.level, recipe.store.shard_bytes) == (
+        "lz4",
+        5,
+        64 * 10**6,
+    )
+    assert recipe.folder == Path("/data")
+
+
+def test_canonical_keeps_order_through_sorted_json_and_comes_back():
+    recipe = Recipe.from_dict(tomllib.loads(FULL), "/data")
+    text = json.dumps(recipe.canonical(), sort_keys=True)
+    assert "/data" not in text
+    assert Recipe.from_dict(json.loads(text), "/data") == recipe
+    other = tomllib.loads(FULL)
+    other["images"]["channels"] = {"1": "DAPI", "2": "GFP"}
+    assert json.dumps(Recipe.from_dict(other).canonical(), sort_keys=True) != text
+
+
+def test_canonical_is_the_same_for_defaults_written_out():
+    short = make().canonical()
+    assert (
+        make(patches={"stride": [256, 256], "pad": "reflect"}, store={"level": 5}).canonical()
+        == short
+    )
+    assert short["images"]["on_error"] == "raise"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [(5, 5), ("64 MB", 64 * 10**6), ("64MiB", 64 * 2**20), ("1.5 GB", 1.5e9), ("10 kb", 10**4)],
+)
+def test_shard_bytes(given, expected):
+    assert make(store={"shard_bytes": given}).store.shard_bytes == expected
+
+
+def test_channel_keys_may_be_numbers_in_python():
+    assert make({"channels": {1: "DAPI"}}).images.channels == {"1": "DAPI"}
+
+
+def test_all_problems_come_in_one_error_and_name_their_keys():
+    with pytest.raises(RecipeError) as caught:
+        Recipe.from_dict(
+            {
+                "sead": 1,
+                "images": {"paths": "*.tif", "pattern": "(?P<well>", "on_eror": "skip"},
+                "patches": {"size": "big"},
+                "store": {"codec": "lz5"},
+            }
+        )
+    text = str(caught.value)
+    assert isinstance(caught.value, ValueError)
+    assert text.startswith("the recipe has 5 problems:")
+    assert "sead: unknown key; did you mean seed?" in text
+    assert "images.on_eror: unknown key; did you mean images.on_error?" in text
+    assert 'images.pattern: found "(?P<well>"; not a regular expression: ' in text
+    assert 'patches.size: found "big"; write [y, x] in whole pixels' in text
+    assert 'store.codec: found "lz5"; write "lz4", "zstd" or "none"' in text
+    assert "pydantic" not in text
+
+
+@pytest.mark.parametrize(
+    ("sections", "expected"),
+    [
+        ({"seed": -1}, "seed: found -1; write a whole number of at least 0"),
+        ({"seed": "3"}, 'seed: found "3"; write a whole'),
+        ({"seed": True}, "seed: found true; write a whole"),
+        ({"images": {"paths": []}}, "images.paths: is empty"),
+        ({"images": {"paths": [3]}}, "images.paths: found [3]; write a text or a list"),
+        ({"images": {"pattern": r"A(\d)"}}, "names nothing; write what tells"),
+        (
+            {"images": {"on_error": "ignore"}},
+            'images.on_error: found "ignore"; write "raise" or "skip"',
+        ),
+        (
+            {"images": {"group": "wel"}},
+            '"wel" is not a named group of images.pattern, which has: well, site',
+        ),
+        ({"images": {"group": "channel"}}, "tells planes of one image apart"),
+        ({"images": {"group": ["well", "well"]}}, "write each name once"),
+        (
+            {"images": {"group": "well", "pattern": None}},
+            "needs images.pattern with a named group (?P<well>",
+        ),
+        ({"images": {"group": "split", "pattern": "(?P<split>.)"}}, "the other column"),
+        ({"images": {"channels": {"1": "A", "2": "A"}}}, 'channels 1 and 2 are both called "A"'),
+        ({"images": {"channels": {"1": "a/b"}}}, 'has a "/" in it'),
+        ({"images": {"channels": {"1": ".a"}}}, "starts with a dot"),
+        ({"images": {"channels": {"1": ""}}}, "is empty"),
+        (
+            {"images": {"channels": {"1": "A", "on_error": "skip"}}},
+            "move it above [images.channels]",
+        ),
+        ({"images": {"dtype": "uint17"}}, "write one of uint8, uint16"),
+        ({"images": {"axes": "CY"}}, 'as in "CYX"'),
+        ({"images": {"axes": "YXX"}}, 'as in "CYX"'),
+        ({"images": {"pattern": "(?P<a>.)", "missing_channel": "skip"}}, "(?P<channel>...)"),
+        ({"images": {"stride": 3}}, "images.stride: unknown key; did you mean patches.stride?"),
+        ({"patches": {"size": 0}}, "patches.size: found 0; write [y, x]"),
+        ({"patches": {"size": [256]}}, "patches.size: found [256]; write [y, x]"),
+        ({"patches": {"size": [256.0, 2]}}, "patches.size: found [256.0, 2]; write [y, x]"),
+        (
+            {"patches": {"size": [9, 8], "stride": [8, 9]}},
+            "leaves gaps of [0, 1] px between patches of [9, 8]",
+        ),
+        ({"patches": {"pad": 3}}, 'with edge = "drop", which pads nothing'),
+        ({"patches": {"edge": "pad", "pad": "zero"}}, 'write "reflect" or a number'),
+        ({"patches": {"edge": "pad", "pad": float("nan")}}, 'write "reflect" or a number'),
+        ({"split": {}}, "split.fractions: is missing"),
+        ({"split": {"fractions": {"a": 0.5}}}, "sum to 0.5"),
+        ({"split": {"fractions": {"a": 1, "b": 0}}}, "b needs a number above 0"),
+        ({"split": {"fractions": 0.8}}, "split.fractions: found 0.8; write a table"),
+        ({"split": {"folds": 1}}, "split.folds: found 1; write a whole number from 2"),
+        ({"split": {"folds": 5, "fractions": {"a": 1}}}, "leave out fractions or folds"),
+        ({"split": {"folds": 5, "from": "well"}}, "leave out fractions and folds"),
+        ({"split": {"from": "plate"}}, 'split.from: "plate" is not a named group'),
+        ({"split": {"from": "z"}}, 'split.from: "z" tells planes'),
+        ({"split": {"stratify": "well"}}, "split.stratify: says no shares"),
+        (
+            {"split": {"folds": 2, "stratify": "dose"}},
+            'split.stratify: "dose" is not a named group',
+        ),
+        ({"split": {"blocks_px": 512}}, "split.blocks_px: says no shares"),
+        ({"split": {"folds": 2, "blocks_px": 9, "from": "a.csv"}}, "leave one out"),
+        ({"images": {"group": "well"}, "split": {"folds": 2, "blocks_px": 9}}, "leave one out"),
+        ({"store": {"level": 10}}, "store.level: found 10; write a whole number from 0 to 9"),
+        ({"store": {"codec": "none", "level": 3}}, "has no levels"),
+        ({"store": {"shard_bytes": "64 XB"}}, 'such as "64 MB"'),
+        ({"store": {"shard_bytes": 0}}, 'such as "64 MB"'),
+        (
+            {"images": {"dtype": "int64"}, "store": {"dtype": "float64"}},
+            "float64 cannot hold every value",
+        ),
+        ({"store": 3}, "store: found 3; write a table [store]"),
+    ],
+)
+def test_each_problem_says_what_to_write(sections, expected):
+    assert expected in problems(**sections)
+
+
+def test_nothing_at_all():
+    with pytest.raises(RecipeError, match=r"images: is missing.*\n.*patches: is missing"):
+        Recipe.from_dict({})
+
+
+def test_gaps_may_be_allowed():
+    assert make(patches={"stride": 300, "allow_gaps": True}).patches.stride == (300, 300)
+
+
+def test_from_is_a_column_or_a_file(tmp_path):
+    data = {"images": {"paths": "*", "pattern": PATTERN}, "patches": {"size": 8}}
+    column = Recipe.from_dict(data | {"split": {"from": "well"}}, tmp_path)
+    assert column.splits_file is None
+    file = Recipe.from_dict(data | {"split": {"from": "old/splits.csv"}}, tmp_path)
+    assert file.splits_file == tmp_path / "old/splits.csv"
+
+
+def test_model_validate_raises_the_same():
+    with pytest.raises(RecipeError):
+        Recipe.model_validate({"images": 3})
+    recipe = make()
+    assert Recipe.model_validate(recipe) is recipe
+
+
+def test_recipes_are_frozen():
+    with pytest.raises(ValueError, match="frozen"):
+        make().seed = 4
+
+
+def test_load_names_file_and_line(tmp_path):
+    path = tmp_path / "recipe.toml"
+    with pytest.raises(RecipeError, match="no recipe at"):
+        Recipe.load(path)
+    path.write_text('seed = 0\n[images]\npaths = ["a"\nseed = 0\n')
+    with pytest.raises(RecipeError, match=rf"{re.escape(str(path))} is not valid TOML: .*line 4"):
+        Recipe.load(path)
+    path.write_text('[images]\npattern = "(?P<a>\\d)"\n')
+    with pytest.raises(RecipeError, match=r"line 2.*single quotes"):
+        Recipe.load(path)
+    path.write_bytes(b"seed = 0 # \xe9")
+    with pytest.raises(RecipeError, match="is not UTF-8"):
+        Recipe.load(path)
+    path.write_text("[images]\npaths = 'a'\n")
+    with pytest.raises(RecipeError, match=rf"{re.escape(str(path))}: patches: is missing"):
+        Recipe.load(path)
+
+
+def test_widening():
+    assert is_widening("uint8", "uint16")
+    assert is_widening("uint16", "int32")
+    assert is_widening("uint32", "float64")
+    assert not is_widening("uint32", "float32")
+    assert not is_widening("uint64", "float64")
+    assert not is_widening("float32", "uint16")
+
+
+def test_readme_documents_every_key():
+    documented = set(re.findall(r"^\| `([a-z_.]+)` \|", README.read_text("utf-8"), re.MULTILINE))
+    leaves = {
+        key for key in known_keys(Recipe) if key not in {"images", "patches", "split", "store"}
+    }
+    assert documented == leaves
+
+
+def test_readme_examples_are_recipes():
+    blocks = re.findall(r"```toml\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+    assert len(blocks) > 3
+    for block in blocks:
+        Recipe.from_dict(tomllib.loads(block))

@@ -1,0 +1,77 @@
+"""What runs on the driver: recipe, survey, plan, the Dask tasks, the ledger, the command line.
+
+A run reads from top to bottom:
+
+main.py           the console entry: says what is missing, then runs cli.py
+cli.py            the commands: plan, prepare, info, verify, demo
+recipe.py         the recipe, validated before any image is opened
+sections.py       the recipe's tables, each with what can be checked inside it
+values.py         the kinds of value that keys take
+dtypes.py         the types that pixels may have
+problems.py       turns what is wrong with a recipe into one message
+files.py          files to images, by the pattern
+globs.py          finds files, and says why it finds none
+natural.py        sorting as people do
+survey.py         what every file holds: on the cluster, or from the cache
+cache.py          what surveys have found
+candidates.py     every position of an image's grid, kept or rejected
+order.py          the order of the rows of one image
+splits.py         images to splits, by group
+assign.py         groups to shares
+split_csv.py      the CSV of groups and their splits
+blocks.py         spatial splits of large images
+rows.py           rows and candidates, as columns
+cost.py           bytes, decoding and memory
+plan.py           all of that together, and its hash
+prepare.py        the job, begun or resumed
+existing.py       what is already where a store shall be
+run_folder.py     the folder beside a store
+create.py         the store's metadata
+columns.py        arrays of a store, made with zarr
+window.py         a bounded number of tasks on the cluster
+cut.py            one task per shard
+ledger.py         what is finished
+summary.py        merges statistics
+finish.py         columns, statistics, and the mark of completeness
+progress.py       how a run goes
+verify.py         checks a store from end to end
+info.py           what there is to say of a store or a plan
+demo.py           the demo
+plate.py          a synthetic live/dead plate
+plate_cells.py    its cells
+plate_light.py    its light and camera
+contact_sheet.py  a picture of patches
+errors.py         what is wrong with a recipe, its files or its splits
+
+May import `tasks`, `cluster` and `reader`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .plan import Plan, plan
+    from .prepare import Outcome, prepare
+    from .recipe import Recipe
+    from .verify import Verification, verify
+
+__all__ = ["Outcome", "Plan", "Recipe", "Verification", "plan", "prepare", "verify"]
+
+_HOME = {
+    "Outcome": "prepare",
+    "Plan": "plan",
+    "Recipe": "recipe",
+    "Verification": "verify",
+    "plan": "plan",
+    "prepare": "prepare",
+    "verify": "verify",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # On first use, so that `patchmill` can say what is missing where only the reader is installed.
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOME[name]}", __name__), name)

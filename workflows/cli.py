@@ -1,0 +1,141 @@
+"""The command line: plan, prepare, info, verify, demo."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..reader.errors import PatchmillError
+from .demo import run_demo
+from .info import describe_plan, describe_store, plan_lines, store_lines
+from .plan import plan
+from .prepare import prepare
+from .progress import Live
+from .recipe import Recipe
+from .verify import verify
+
+
+def plain_errors(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Print what the user can mend as one message, with exit status 1 and no traceback."""
+
+    @wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except PatchmillError as error:
+            raise click.ClickException(str(error)) from None
+
+    return wrapped
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="patchmill")
+def cli() -> None:
+    """Mill large microscopy images into patches once, and feed them to training fast."""
+
+
+recipe_argument = click.argument("recipe", type=click.Path(path_type=Path))
+store_argument = click.argument("store", type=click.Path(path_type=Path))
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@cli.command("plan")
+@recipe_argument
+@json_option
+@plain_errors
+def plan_command(recipe: Path, as_json: bool) -> None:
+    """Say what a RECIPE will make and cost. Writes nothing."""
+    described = describe_plan(plan(Recipe.load(recipe)))
+    _print(described, plan_lines, as_json)
+    sys.exit(1 if described["failed"] else 0)
+
+
+@cli.command("prepare")
+@recipe_argument
+@click.option(
+    "-o", "--output", "store", required=True, type=click.Path(path_type=Path), help="The store."
+)
+@click.option("--workers", type=click.IntRange(1), help="Processes; one per core by default.")
+@click.option("--threads", type=click.IntRange(1), help="Threads of each; 1 by default.")
+@click.option("--memory-limit", default="auto", help='Of each process, for instance "4 GB".')
+@click.option("--overwrite", is_flag=True, help="Delete a patchmill store that is there.")
+@click.option(
+    "--performance-report",
+    "report",
+    type=click.Path(path_type=Path),
+    help="Write Dask's own report to this HTML file.",
+)
+@plain_errors
+def prepare_command(
+    recipe: Path,
+    store: Path,
+    workers: int | None,
+    threads: int | None,
+    memory_limit: str,
+    overwrite: bool,
+    report: Path | None,
+) -> None:
+    """Cut the images of a RECIPE into a store; the same command goes on where it was left."""
+    outcome = prepare(
+        recipe,
+        store,
+        workers=workers,
+        threads=threads,
+        memory_limit=memory_limit,
+        overwrite=overwrite,
+        report=report,
+        progress=Live,
+    )
+    n_cut = f"{outcome.cut:,} shards cut"
+    click.echo(f"{outcome.store}: complete, {n_cut}, {outcome.kept:,} were finished before")
+    for image, reason in outcome.failed:
+        click.echo(f"failed: {image}: {reason}", err=True)
+    sys.exit(1 if outcome.failed else 0)
+
+
+@cli.command("info")
+@store_argument
+@json_option
+@plain_errors
+def info_command(store: Path, as_json: bool) -> None:
+    """Say what a STORE holds."""
+    _print(describe_store(store), store_lines, as_json)
+
+
+@cli.command("verify")
+@store_argument
+@plain_errors
+def verify_command(store: Path) -> None:
+    """Decode every patch of a STORE and compare every checksum and column."""
+    found = verify(store)
+    for sentence in found.damage:
+        click.echo(sentence, err=True)
+    if found.damage:
+        click.echo(f"{store}: damaged; make or copy it again", err=True)
+        sys.exit(1)
+    click.echo(f"{store}: {found.patches:,} patches are what was written")
+
+
+@cli.command("demo")
+@click.argument("folder", type=click.Path(path_type=Path), default=Path("patchmill-demo"))
+@click.option("--workers", type=click.IntRange(1), help="Processes; one per core by default.")
+@plain_errors
+def demo_command(folder: Path, workers: int | None) -> None:
+    """Make a small live/dead plate in FOLDER, prepare it, verify it and stream it."""
+    run_demo(folder, workers=workers, say=click.echo)
+
+
+def _print(
+    described: dict[str, Any], lines: Callable[[dict[str, Any]], Any], as_json: bool
+) -> None:
+    if as_json:
+        click.echo(json.dumps(described, indent=2))
+    else:
+        for line in lines(described):
+            click.echo(line)

@@ -1,0 +1,152 @@
+"""Cuts the shards that are not finished: one task each, on the cluster."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from distributed import Client, KilledWorker
+from distributed.client import FutureCancelledError
+from numpy.typing import NDArray
+
+from ..reader.errors import PatchmillError
+from ..reader.format import shard_name
+from ..tasks.cut import ShardResult, ShardSpec, cut_shard
+from ..tasks.source import SourceError
+from .ledger import Ledger
+from .plan import Plan
+from .progress import Progress
+from .run_folder import RunFolder
+from .window import run_windowed
+
+
+def shard_spec(plan: Plan, run: RunFolder, shard: int, void: frozenset[int]) -> ShardSpec:
+    """Say what the task of a shard does."""
+    rows = plan.shard_rows(shard)
+    columns = {name: values[rows] for name, values in plan.rows.columns.items()}
+    images, source = np.unique(columns["image"], return_inverse=True)
+    ndim = 1 + len(plan.axes)
+    return ShardSpec(
+        shard=shard,
+        path=str(run.store / "image" / shard_name(shard, ndim)),
+        tmp=str(run.tmp),
+        patch=plan.patch,
+        images=tuple(images.tolist()),
+        sources=tuple(plan.images[image].source for image in images.tolist()),
+        source=source.astype(np.int32),
+        t=columns["t"].astype(np.int32),
+        z=columns["z"].astype(np.int32),
+        y=columns["y"].astype(np.int64),
+        x=columns["x"].astype(np.int64),
+        void=void & frozenset(images.tolist()),
+    )
+
+
+@dataclass
+class Cutting:
+    """The state of a run.
+
+    Attributes
+    ----------
+    failed
+        Images (rows in `images/`) that cannot be cut, and why.
+    n_cut
+        Shards that this run has finished.
+    """
+
+    plan: Plan
+    run: RunFolder
+    ledger: Ledger
+    progress: Progress
+    failed: dict[int, str] = field(init=False)
+    n_cut: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        # An image whose files have changed since they failed is tried again.
+        self.failed = {
+            image: reason
+            for image, (reason, identity) in self.ledger.failed.items()
+            if identity == self.plan.identity(image)
+        }
+
+    def unfinished(self) -> list[int]:
+        """Return the shards that are still to cut, or to cut again without a failed image."""
+        return [shard for shard in range(self.plan.n_shards) if not self._is_finished(shard)]
+
+    def _is_finished(self, shard: int) -> bool:
+        entry = self.ledger.shards.get(shard)
+        if entry is None or not np.array_equal(entry.valid, self._valid(shard)):
+            return False
+        path = self.run.store / "image" / shard_name(shard, 1 + len(self.plan.axes))
+        try:
+            return path.stat().st_size == entry.nbytes
+        except FileNotFoundError:
+            return False
+
+    def _valid(self, shard: int) -> NDArray[np.bool_]:
+        """Return which rows of a shard are to have a patch."""
+        images = self.plan.rows.columns["image"][self.plan.shard_rows(shard)]
+        return ~np.isin(images, list(self.failed))
+
+    def cut(self, client: Client, unfinished: Iterable[int]) -> None:
+        """Cut shards until every one is finished.
+
+        Raises
+        ------
+        PatchmillError
+            Where an image cannot be cut and `images.on_error` is "raise".
+        """
+        queue = deque(unfinished)
+        futures = run_windowed(
+            client,
+            "cut",
+            cut_shard,
+            queue,
+            lambda shard: (shard_spec(self.plan, self.run, shard, frozenset(self.failed)),),
+        )
+        for shard, future in futures:
+            try:
+                result: ShardResult = future.result()
+            except SourceError as error:
+                self._fail(error, queue)
+                queue.append(shard)
+            except KilledWorker as error:
+                raise PatchmillError(
+                    f"shard {shard}: the workers that cut it died, {error.allowed_failures + 1} "
+                    "times; give workers more memory (--memory-limit), or fewer threads each"
+                ) from None
+            except FutureCancelledError:
+                raise PatchmillError(
+                    "the connection to the cluster was lost; run the same command again"
+                ) from None
+            except OSError as error:
+                raise PatchmillError(
+                    f"shard {shard}: cannot write to {self.run.store}: {error}; make room or give "
+                    "permission, and run the same command again"
+                ) from error
+            else:
+                if np.array_equal(result.valid, self._valid(shard)):
+                    self.ledger.add_shard(result)
+                    self.n_cut += 1
+                    self.progress.advance(result)
+                else:
+                    # Another task found meanwhile that one of its images cannot be cut.
+                    queue.append(shard)
+
+    def _fail(self, error: SourceError, queue: deque[int]) -> None:
+        """Take note of an image that cannot be cut; its rows become void, in all shards."""
+        if self.plan.recipe.images.on_error == "raise":
+            raise PatchmillError(
+                f"{self.plan.images[error.image].id}: {error}\n"
+                "what is finished stays finished: mend the file and run the same command again, "
+                'or write images.on_error = "skip"'
+            ) from error
+        if error.image in self.failed:
+            return
+        finished = [shard for shard in self.ledger.shards if self._is_finished(shard)]
+        identity = self.plan.identity(error.image)
+        self.ledger.add_failed(error.image, str(error), identity)
+        self.failed[error.image] = str(error)
+        queue.extend(shard for shard in finished if not self._is_finished(shard))

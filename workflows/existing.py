@@ -1,0 +1,123 @@
+"""What is already where a store shall be: nothing, this store, or something to be kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..reader.errors import StoreError
+from ..reader.format import ATTRIBUTE
+from .plan import Plan
+from .run_folder import RunFolder
+
+#: Differences that an error lists before it only counts them.
+MAX_LISTED = 8
+
+
+def read_attributes(store: Path) -> dict[str, Any] | None:
+    """Return a store's own attributes; None where the folder is not a store of ours."""
+    try:
+        root = json.loads((store / "zarr.json").read_text())
+        own = root["attributes"][ATTRIBUTE]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return own if isinstance(own, dict) else None
+
+
+def remove_store(run: RunFolder) -> None:
+    """Delete a store and its run folder, and never anything else.
+
+    Raises
+    ------
+    StoreError
+        Where the folder holds something that is not a store of ours.
+    """
+    store = run.store
+    if not is_absent(store):
+        if store.is_symlink() or read_attributes(store) is None:
+            raise StoreError(
+                f"{store} is not a patchmill store, and --overwrite deletes nothing else; "
+                "choose another path, or delete it yourself"
+            )
+        # Moved away first: what is left of a deletion that is cut short is no store.
+        run.clear_tmp()
+        store.replace(run.staging("deleted"))
+    for path in (run.ledger, run.plan, run.splits):
+        path.unlink(missing_ok=True)
+    run.clear_tmp()
+
+
+def is_absent(store: Path) -> bool:
+    """Whether there is nothing yet where a store shall be; an empty folder is nothing."""
+    return not (store.exists() or store.is_symlink()) or _is_empty(store)
+
+
+def _is_empty(folder: Path) -> bool:
+    return folder.is_dir() and not any(folder.iterdir())
+
+
+def refuse_other_plan(plan: Plan, run: RunFolder, own: dict[str, Any]) -> None:
+    """Raise a StoreError that says where the plan differs from that of the store."""
+    lines = list(differences(_plan_of(run, own), plan.document))
+    listed = "\n".join(f"  {line}" for line in lines[:MAX_LISTED])
+    if len(lines) > MAX_LISTED:
+        listed += f"\n  and {len(lines) - MAX_LISTED} more"
+    raise StoreError(
+        f"{run.store} was made by another plan:\n{listed}\n"
+        "choose another path, or write --overwrite to delete it and begin again"
+    )
+
+
+def _plan_of(run: RunFolder, own: dict[str, Any]) -> dict[str, Any]:
+    """Return what is known of the plan that made a store."""
+    try:
+        found = json.loads(run.plan.read_text())
+        return dict(found["document"]) if found["digest"] == own["plan"] else own
+    except (OSError, ValueError, KeyError, TypeError):
+        return own
+
+
+def differences(
+    old: dict[str, Any], new: dict[str, Any], keys: tuple[str, ...] = ("recipe", "software")
+) -> Iterator[str]:
+    """Say where two plans differ, a line each: the key, what it was, and what it is."""
+    for name in keys:
+        yield from _compare("" if name == "recipe" else name, old.get(name), new.get(name))
+    if "sources" not in old:
+        yield "the sources, or how they are laid out"
+        return
+    was, now = old["sources"], new["sources"]
+    for image in sorted(was.keys() | now.keys()):
+        if image not in now:
+            yield f"{image}: is no longer there"
+        elif image not in was:
+            yield f"{image}: is new"
+        elif was[image] != now[image]:
+            yield f"{image}: has changed"
+    if was == now and old["layout"] != new["layout"]:
+        yield "where patches are taken, or the splits of groups"
+
+
+def _compare(key: str, old: Any, new: Any) -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in sorted(old.keys() | new.keys()):
+            yield from _compare(f"{key}.{name}".lstrip("."), old.get(name), new.get(name))
+    elif old != new:
+        yield f"{key}: was {json.dumps(old)}, is {json.dumps(new)}"
+
+
+def changed_sources(plan: Plan, run: RunFolder, own: dict[str, Any]) -> list[str] | None:
+    """Return the images whose files have changed since a store was made.
+
+    None where anything else differs, too.
+    """
+    old, new = _plan_of(run, own), plan.document
+    same = ("format", "recipe", "software", "layout", "failed")
+    if "sources" not in old or any(old[key] != new[key] for key in same):
+        return None
+    was, now = old["sources"], new["sources"]
+    if was.keys() != now.keys():
+        return None
+    return [image for image in now if was[image] != now[image]]

@@ -1,0 +1,221 @@
+"""Finishes a store: its columns, its statistics, and last of all the mark that it is complete."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from ..reader.format import ATTRIBUTE
+from ..tasks.statistics import is_exact
+from .candidates import REASONS
+from .columns import CHUNK_ROWS, add_column, every_chunk_written, write_column, write_texts
+from .create import attributes, consolidated, digest_json, metadata_digests
+from .ledger import Ledger
+from .plan import Plan
+from .run_folder import RunFolder
+from .summary import Merged, row_columns
+
+#: What `images/status` holds.
+STATUS = ("ok", "failed")
+#: What `images/split` holds for an image whose patches are in several splits, or in none.
+NO_SPLIT = 255
+
+#: The statistics of each channel, by split and by image.
+SplitStatistics = dict[str, list[Merged]]
+ImageStatistics = dict[int, list[Merged]]
+
+
+def finish_store(plan: Plan, run: RunFolder, ledger: Ledger, failed: dict[int, str]) -> None:
+    """Write everything that is left to write, and mark the store as complete.
+
+    Each group is made aside and moved into place; after a crash all of it is done again.
+
+    Parameters
+    ----------
+    failed
+        Images (rows in `images/`) that could not be cut, and why.
+    """
+    with every_chunk_written():
+        staged = run.staging("index")
+        by_split, by_image, void = _write_index(staged, plan, ledger)
+        _place(run, staged, "index")
+        staged = run.staging("images")
+        _write_images(staged, plan, failed, by_image)
+        _place(run, staged, "images")
+        staged = run.staging("candidates")
+        _write_candidates(staged, plan)
+        _place(run, staged, "candidates")
+    own = attributes(plan, complete=True) | {
+        "void": void,
+        "statistics": {
+            split: {
+                name: channel.as_dict()
+                for name, channel in zip(plan.channels, channels, strict=True)
+            }
+            for split, channels in by_split.items()
+        },
+        "sha256": metadata_digests(run.store),
+    }
+    write_root(run, own)
+
+
+def write_root(run: RunFolder, own: dict[str, Any]) -> None:
+    """Replace the root's metadata, whole or not at all; a complete one gets its own sha256."""
+    root: dict[str, Any] = {
+        "attributes": {ATTRIBUTE: own},
+        "zarr_format": 3,
+        "node_type": "group",
+    }
+    if own["complete"]:
+        root["consolidated_metadata"] = consolidated(run.store)
+        own["sha256"]["zarr.json"] = root_digest(root)
+    run.write_json(run.store / "zarr.json", root)
+
+
+def root_digest(root: dict[str, Any]) -> str:
+    """Return the sha256 of the root's canonical JSON without the key that holds it."""
+    own = root["attributes"][ATTRIBUTE]
+    others = {key: value for key, value in own["sha256"].items() if key != "zarr.json"}
+    bare = {**root, "attributes": {ATTRIBUTE: {**own, "sha256": others}}}
+    return digest_json(bare)
+
+
+def _place(run: RunFolder, staged: Path, name: str) -> None:
+    path = staged / "zarr.json"
+    content = json.loads(path.read_text())
+    content["consolidated_metadata"] = consolidated(staged)
+    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+    run.move_into_place(staged, run.store / name)
+
+
+def _blocks(plan: Plan) -> Iterator[tuple[range, slice]]:
+    """Yield runs of shards with their rows, of bounded size and aligned to the columns' chunks."""
+    at_once = max(1, CHUNK_ROWS // plan.patch.rows_per_shard)
+    for first in range(0, plan.n_shards, at_once):
+        shards = range(first, min(first + at_once, plan.n_shards))
+        yield shards, slice(plan.shard_rows(shards[0]).start, plan.shard_rows(shards[-1]).stop)
+
+
+def _write_index(
+    staged: Path, plan: Plan, ledger: Ledger
+) -> tuple[SplitStatistics, ImageStatistics, int]:
+    """Write `index/`, block by block, and merge the statistics on the way, in row order."""
+    group = zarr.create_group(staged, zarr_format=3)
+    rows = plan.rows
+    exact = is_exact(plan.patch.dtype)
+    for name, values in rows.columns.items():
+        named = {"names": list(plan.splits.names)} if name == "split" else None
+        write_column(group, name, values, ["patch"], named)
+    write_column(group, "level", np.zeros(len(rows), np.uint8), ["patch"])
+    shape = (len(rows),)
+    valid_column = add_column(group, "valid", np.dtype(bool), shape, ["patch"])
+    measured: dict[str, zarr.Array[Any]] = {}
+    for channel in plan.channels:
+        for statistic in ("mean", "std", "min", "max"):
+            dtype = plan.patch.dtype if statistic in ("min", "max") else np.dtype(np.float64)
+            name = f"{statistic}_{channel}"
+            measured[name] = add_column(group, name, dtype, shape, ["patch"])
+
+    def merged() -> list[Merged]:
+        return [Merged(exact) for _ in plan.channels]
+
+    by_split = {name: merged() for name in plan.splits.names}
+    by_image: ImageStatistics = {}
+    void = 0
+    for shards, where in _blocks(plan):
+        moments = np.concatenate([ledger.moments(shard) for shard in shards])
+        valid = np.concatenate([ledger.shards[shard].valid for shard in shards])
+        valid_column[where] = valid
+        void += int((~valid).sum())
+        for number, channel in enumerate(plan.channels):
+            columns = row_columns(moments[:, number], plan.patch.dtype)
+            for statistic, values in columns.items():
+                measured[f"{statistic}_{channel}"][where] = values
+        for number, part in _runs(rows.columns["split"][where]):
+            _add(by_split[plan.splits.names[number]], moments[part])
+        for number, part in _runs(rows.columns["image"][where]):
+            _add(by_image.setdefault(number, merged()), moments[part])
+    return by_split, by_image, void
+
+
+def _add(channels: list[Merged], moments: NDArray[Any]) -> None:
+    for number, channel in enumerate(channels):
+        channel.add(moments[:, number])
+
+
+def _runs(values: NDArray[Any]) -> Iterator[tuple[int, slice]]:
+    """Yield each value with the run of places where it stands."""
+    edges = np.flatnonzero(values[1:] != values[:-1]) + 1
+    starts = [0, *edges.tolist()]
+    for start, stop in zip(starts, [*starts[1:], len(values)], strict=True):
+        yield int(values[start]), slice(start, stop)
+
+
+def _write_images(
+    staged: Path, plan: Plan, failed: dict[int, str], by_image: ImageStatistics
+) -> None:
+    """Write `images/`: those of the plan in its order, then those found bad at the survey."""
+    group = zarr.create_group(staged, zarr_format=3)
+    bad = [files for files, _ in plan.failed]
+    every = [*(image.files for image in plan.images), *bad]
+    reasons = [failed.get(number, "") for number in range(len(plan.images))]
+    reasons += [reason for _, reason in plan.failed]
+
+    def texts(name: str, values: list[str]) -> None:
+        write_texts(group, name, values, "image")
+
+    texts("id", [files.id for files in every])
+    texts("path", [files.files[0].relative for files in every])
+    texts("files", [json.dumps([file.relative for file in files.files]) for files in every])
+    for name in plan.recipe.images.columns:
+        texts(name, [dict(files.groups)[name] for files in every])
+    texts("reason", reasons)
+    texts(
+        "checksum",
+        [json.dumps(sums) if any(sums) else "" for sums in plan.checksums] + [""] * len(bad),
+    )
+
+    def column(name: str, values: NDArray[Any], second: str = "", names: Any = None) -> None:
+        dimensions = ["image", second] if second else ["image"]
+        write_column(group, name, values, dimensions, names and {"names": names})
+
+    status = np.array([bool(reason) for reason in reasons], np.uint8)
+    column("status", status, names=list(STATUS))
+    split = np.concatenate([plan.image_splits, np.full(len(bad), NO_SPLIT, np.uint8)])
+    column("split", split, names=list(plan.splits.names))
+    column(
+        "shape",
+        np.array([image.shape for image in plan.images] + [(0,) * 5] * len(bad), np.int64),
+        "axis",
+    )
+    unknown = (np.nan,) * 3
+    column(
+        "voxel_um",
+        np.array([image.voxel_um for image in plan.images] + [unknown] * len(bad), np.float64),
+        "space",
+    )
+    empty = [Merged(True) for _ in plan.channels]
+    merged = [by_image.get(number, empty) for number in range(len(every))]
+    of: dict[str, Any] = {
+        "count": (np.int64, lambda m: m.count),
+        "mean": (np.float64, lambda m: m.mean),
+        "deviations": (np.float64, lambda m: m.deviations),
+        "min": (plan.patch.dtype, lambda m: 0 if m.low is None else m.low),
+        "max": (plan.patch.dtype, lambda m: 0 if m.high is None else m.high),
+    }
+    for name, (dtype, value) in of.items():
+        values = [[value(channel) for channel in channels] for channels in merged]
+        column(name, np.array(values, dtype).reshape(len(every), len(plan.channels)), "channel")
+
+
+def _write_candidates(staged: Path, plan: Plan) -> None:
+    group = zarr.create_group(staged, zarr_format=3)
+    for name, values in plan.rows.candidates.items():
+        named = {"names": list(REASONS)} if name == "reason" else None
+        write_column(group, name, values, ["candidate"], named)

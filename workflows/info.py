@@ -1,0 +1,163 @@
+"""What there is to say of a store, or of a plan: as JSON values, and as lines for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..reader import open_store
+from .create import FIELDS
+from .finish import STATUS
+from .plan import Plan, candidate_counts
+
+
+def describe_store(path: str | Path) -> dict[str, Any]:
+    """Return what a store holds, as JSON values; an incomplete one too."""
+    store = open_store(path, allow_incomplete=True)
+    own = store.attributes
+    field = store.fields["image"]
+    described: dict[str, Any] = {
+        "store": str(store.path),
+        "complete": store.is_complete,
+        "format": own["format"],
+        "patches": field.rows,
+        "void": own.get("void"),
+        "patch": {"axes": list(store.axes), "shape": list(field.shape), "dtype": str(field.dtype)},
+        "channels": list(store.channels),
+        "voxel_um": own["voxel_um"],
+        "codec": field.codec,
+        "patches_per_shard": field.rows_per_shard,
+        "shards": -(-field.rows // field.rows_per_shard),
+        "bytes": sum(f.stat().st_size for f in store.path.rglob("*") if f.is_file()),
+        "splits": {name: stop - start for name, (start, stop) in store.splits.items()},
+        "statistics": own.get("statistics", {}),
+        "software": own["software"],
+        "recipe": own["recipe"],
+        "plan": own["plan"],
+    }
+    if store.is_complete:
+        status = store.images["status"]
+        failed = np.flatnonzero(status == STATUS.index("failed"))
+        described["images"] = len(status)
+        described["failed"] = [
+            {"image": str(store.images["id"][n]), "reason": str(store.images["reason"][n])}
+            for n in failed.tolist()
+        ]
+    return described
+
+
+def store_lines(described: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines that `patchmill info` prints."""
+    patch = described["patch"]
+    yield f"{described['store']}: {'complete' if described['complete'] else 'not complete'}"
+    size = " x ".join(f"{n} {axis}" for n, axis in zip(patch["shape"], patch["axes"], strict=True))
+    yield f"patches   {described['patches']:,} of {size}, {patch['dtype']}"
+    if described["void"]:
+        yield f"void      {described['void']:,}, of images that could not be cut"
+    yield f"channels  {', '.join(described['channels'])}"
+    yield (
+        f"files     {described['shards']:,} shards of {described['patches_per_shard']:,} patches, "
+        f"{described['codec']}, {human_bytes(described['bytes'])} in all"
+    )
+    for split, count in described["splits"].items():
+        yield f"{split:9} {count:,} patches"
+        for channel, numbers in described["statistics"].get(split, {}).items():
+            if numbers["count"]:
+                yield (
+                    f"          {channel}: mean {_number(numbers['mean'])}, "
+                    f"std {_number(numbers['std'])}, "
+                    f"{_number(numbers['min'])} to {_number(numbers['max'])}"
+                )
+    for failed in described.get("failed", []):
+        yield f"failed    {failed['image']}: {failed['reason']}"
+    if not described["complete"]:
+        yield "run the same `patchmill prepare` again to finish it"
+
+
+def describe_plan(plan: Plan) -> dict[str, Any]:
+    """Return what a plan will do, as JSON values."""
+    return {
+        "plan": plan.digest,
+        "images": len(plan.images),
+        "failed": [{"image": files.id, "reason": reason} for files, reason in plan.failed],
+        "left_out": [{"image": i, "reason": reason} for i, reason in plan.found.left_out],
+        "unused_channels": dict(plan.found.unused_channels),
+        "channels": list(plan.channels),
+        "patch": {
+            "axes": list(plan.axes),
+            "shape": [plan.patch.channels, *plan.patch.size],
+            "dtype": str(plan.patch.dtype),
+        },
+        "candidates": len(plan.rows.candidates["image"]),
+        "rejected": candidate_counts(plan.rows),
+        "patches": len(plan.rows),
+        "splits": {
+            share.name: {
+                "patches": share.patches,
+                "groups": share.groups,
+                "wanted": share.wanted,
+                "reached": share.reached,
+            }
+            for share in plan.splits.table
+        },
+        "shards": plan.n_shards,
+        "patches_per_shard": plan.patch.rows_per_shard,
+        "files": plan.n_shards * len(FIELDS),
+        "patch_bytes": plan.cost.patch_bytes,
+        "decoded_bytes": plan.cost.decoded_bytes,
+        "needed_bytes": plan.cost.needed_bytes,
+        "peak_bytes_per_thread": plan.cost.peak_bytes,
+    }
+
+
+def plan_lines(described: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines that `patchmill plan` prints."""
+    yield f"images      {described['images']:,}, channels {', '.join(described['channels'])}"
+    for kind, what in (("failed", "cannot be used"), ("left_out", "left out")):
+        for image in described[kind]:
+            yield f"  {what}: {image['image']}: {image['reason']}"
+    for channel, files in described["unused_channels"].items():
+        yield f"  channel {channel} is not in images.channels: {files} files left out"
+    patch = described["patch"]
+    size = " x ".join(f"{n} {axis}" for n, axis in zip(patch["shape"], patch["axes"], strict=True))
+    yield f"candidates  {described['candidates']:,}"
+    for reason, count in described["rejected"].items():
+        yield f"  rejected  {count:,} ({reason})"
+    yield f"patches     {described['patches']:,} of {size}, {patch['dtype']}"
+    for name, share in described["splits"].items():
+        wanted = "" if share["wanted"] is None else f", wanted {share['wanted']:.1%}"
+        yield (
+            f"  {name:9} {share['patches']:,} in {share['groups']:,} groups: "
+            f"{share['reached']:.1%}{wanted}"
+        )
+    yield (
+        f"shards      {described['shards']:,} of {described['patches_per_shard']:,} patches, "
+        f"{described['files']:,} files, {human_bytes(described['patch_bytes'])} uncompressed"
+    )
+    yield (
+        f"decoding    {human_bytes(described['decoded_bytes'])}, "
+        f"{described['decoded_bytes'] / max(1, described['needed_bytes']):.2f} times what is needed"
+    )
+    yield f"memory      {human_bytes(described['peak_bytes_per_thread'])} per worker thread, at most"
+
+
+def human_bytes(count: float) -> str:
+    """Write a number of bytes for people, in powers of ten.
+
+    Examples
+    --------
+    >>> human_bytes(64_000_000)
+    '64.0 MB'
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.6g}"

@@ -1,0 +1,163 @@
+"""What a run has finished so far: an append-only binary file beside the store.
+
+    magic | entry | entry | ...        entry = header (kind, length, crc32c) | payload
+
+An entry is flushed to disk before the next shard is taken for finished. A crash can tear only the
+last entry; what is torn is dropped, and what it spoke of is done again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..reader.errors import StoreError
+from ..reader.format import checksum
+from ..tasks.cut import ShardResult
+
+_MAGIC = b"patchmill ledger 1\n"
+_HEADER = struct.Struct("<4sIQ")  # kind, crc32c of kind and payload, length
+_SHARD = struct.Struct("<QQIdI")  # shard, nbytes, checksum, seconds, rows
+_KIND_SHARD, _KIND_FAILED = b"shrd", b"fail"
+
+
+@dataclass(frozen=True)
+class ShardEntry:
+    """Where the ledger speaks of a finished shard, without what it says of each row."""
+
+    shard: int
+    nbytes: int
+    checksum: int
+    seconds: float
+    valid: NDArray[np.bool_]
+    offset: int
+
+
+class Ledger:
+    """An open ledger; the driver is its only writer.
+
+    Parameters
+    ----------
+    path
+        Of the file; made where there is none.
+    moments
+        dtype of a row's record per channel.
+    channels
+        Number of them.
+
+    Attributes
+    ----------
+    shards
+        The last entry of each shard, by its number.
+    failed
+        Images (rows in `images/`) that could not be cut: why, and the identity that their files
+        had.
+    """
+
+    def __init__(self, path: Path, moments: np.dtype[Any], channels: int) -> None:
+        self._moments = moments
+        self._channels = channels
+        self.shards: dict[int, ShardEntry] = {}
+        self.failed: dict[int, tuple[str, Any]] = {}
+        self._path = path
+        self._file: BinaryIO = path.open("r+b" if path.exists() else "x+b")
+        end = self._load()
+        self._file.truncate(end)
+        self._file.seek(end)
+        if end == 0:
+            self._file.write(_MAGIC)
+            self._flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def add_shard(self, result: ShardResult) -> None:
+        """Note a shard as finished; its file must be in place."""
+        head = _SHARD.pack(
+            result.shard, result.nbytes, result.checksum, result.seconds, len(result.valid)
+        )
+        valid = np.packbits(result.valid).tobytes()
+        offset = self._append(_KIND_SHARD, head + valid + result.moments.tobytes())
+        self.shards[result.shard] = ShardEntry(
+            result.shard, result.nbytes, result.checksum, result.seconds, result.valid, offset
+        )
+
+    def add_failed(self, image: int, reason: str, identity: Any) -> None:
+        """Note an image that cannot be cut: its rows become void until its files change."""
+        self._append(_KIND_FAILED, json.dumps([image, reason, identity]).encode())
+        self.failed[image] = (reason, identity)
+
+    def moments(self, shard: int) -> NDArray[Any]:
+        """Read the moments of a finished shard, shape (rows, c)."""
+        entry = self.shards[shard]
+        rows = len(entry.valid)
+        skip = _SHARD.size + (rows + 7) // 8
+        size = rows * self._channels * self._moments.itemsize
+        data = os.pread(self._file.fileno(), size, entry.offset + skip)
+        return np.frombuffer(data, self._moments).reshape(rows, self._channels)
+
+    def _append(self, kind: bytes, payload: bytes) -> int:
+        header = _HEADER.pack(kind, checksum(kind + payload), len(payload))
+        start = self._file.tell()
+        self._file.write(header + payload)
+        self._flush()
+        return start + _HEADER.size
+
+    def _flush(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def _load(self) -> int:
+        """Read what is whole, and return where it ends."""
+        magic = self._file.read(len(_MAGIC))
+        if not _MAGIC.startswith(magic):
+            raise StoreError(
+                f"{self._path} is not a ledger that this version reads; "
+                "use the version that began the run, or --overwrite"
+            )
+        if len(magic) < len(_MAGIC):
+            return 0
+        end = len(_MAGIC)
+        for kind, payload, offset in self._entries():
+            end = offset + len(payload)
+            if kind == _KIND_SHARD:
+                shard, nbytes, crc, seconds, rows = _SHARD.unpack_from(payload)
+                packed = np.frombuffer(payload, np.uint8, (rows + 7) // 8, _SHARD.size)
+                valid = np.unpackbits(packed, count=rows).astype(bool)
+                self.shards[shard] = ShardEntry(shard, nbytes, crc, seconds, valid, offset)
+            elif kind == _KIND_FAILED:
+                image, reason, identity = json.loads(payload)
+                self.failed[image] = (reason, identity)
+        return end
+
+    def _entries(self) -> Iterator[tuple[bytes, bytes, int]]:
+        size = os.fstat(self._file.fileno()).st_size
+        while True:
+            header = self._file.read(_HEADER.size)
+            offset = self._file.tell()
+            if len(header) < _HEADER.size:
+                return
+            kind, crc, length = _HEADER.unpack(header)
+            if offset + length > size:
+                return
+            payload = self._file.read(length)
+            if checksum(kind + payload) != crc:
+                return
+            yield kind, payload, offset

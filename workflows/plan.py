@@ -1,0 +1,271 @@
+"""The plan: what will be done, exactly, before a pixel is read or a file is written."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cluster import local_cluster
+from ..reader.format import FORMAT
+from ..tasks.cut import PatchSpec
+from ..tasks.source import FileIdentity
+from .blocks import assign_blocks, block_counts
+from .candidates import REASONS, plane_grid
+from .cost import Cost, cost_of
+from .errors import RecipeError
+from .files import Found, ImageFiles, find_images, group_of
+from .recipe import Recipe
+from .rows import Rows, make_rows
+from .splits import SplitResult, assign_splits, require_patches, share_table, split_fractions
+from .survey import Connect, SurveyedImage, check_kinds, store_dtype, survey
+
+#: Packages whose version may change what is in a store.
+SOFTWARE = ("patchmill", "numpy", "numcodecs", "zarr", "tifffile", "imagecodecs")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be done.
+
+    Attributes
+    ----------
+    images
+        That patches are cut from, in the order of `images/`.
+    failed
+        Images that the survey could not use, with the reason.
+    found
+        What the globs and the pattern found.
+    rows
+        Every row and every candidate.
+    splits
+        Names, wanted and reached shares, and the CSV of groups.
+    image_splits
+        uint8, shape (images,): the split of each image; 255 where it has patches in several.
+    patch
+        What every patch is.
+    cost
+        What it takes.
+    """
+
+    recipe: Recipe
+    images: tuple[SurveyedImage, ...]
+    failed: tuple[tuple[ImageFiles, str], ...]
+    found: Found
+    rows: Rows
+    splits: SplitResult
+    image_splits: NDArray[np.uint8]
+    patch: PatchSpec
+    cost: Cost
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The axes of a patch."""
+        return ("c", "y", "x")
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """The names of the channels, in order."""
+        return self.images[0].channels
+
+    @property
+    def n_shards(self) -> int:
+        """Number of shards, each one task and one file."""
+        return math.ceil(len(self.rows) / self.patch.rows_per_shard)
+
+    def shard_rows(self, shard: int) -> slice:
+        """Return the rows of a shard."""
+        start = shard * self.patch.rows_per_shard
+        return slice(start, min(start + self.patch.rows_per_shard, len(self.rows)))
+
+    @property
+    def checksums(self) -> list[list[str]]:
+        """The sha256 of each file of each image; empty unless the recipe asks for contents."""
+        return [[i.sha256 for i in image.source.identities] for image in self.images]
+
+    @property
+    def software(self) -> dict[str, str]:
+        """The versions that may change what is in the store."""
+        return {name: version(name) for name in SOFTWARE}
+
+    def identity(self, image: int) -> list[list[Any]]:
+        """Return what tells the files of an image from their later selves, as JSON values."""
+        files = self.images[image].files.files
+        identities = self.images[image].source.identities
+        return [
+            [file.relative, *_identity(identity)]
+            for file, identity in zip(files, identities, strict=True)
+        ]
+
+    @cached_property
+    def document(self) -> dict[str, Any]:
+        """Everything that decides the bytes of the store, to say what differs from another plan."""
+        return {
+            "format": FORMAT,
+            "recipe": self.recipe.canonical(),
+            "software": self.software,
+            "layout": _digest_rows(self.rows, self.patch),
+            "sources": {
+                image.id: self.identity(number) for number, image in enumerate(self.images)
+            },
+            "failed": {files.id: reason for files, reason in self.failed},
+        }
+
+    @cached_property
+    def digest(self) -> str:
+        """The sha256 of `document`: two plans of one digest make the same store."""
+        text = json.dumps(self.document, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return sha256(text.encode("ascii")).hexdigest()
+
+
+def plan(recipe: Recipe, connect: Connect = local_cluster) -> Plan:
+    """Find and survey the images of a recipe, and lay out everything that will be cut.
+
+    Nothing is written but the cache of surveys.
+
+    Parameters
+    ----------
+    recipe
+        What is asked for.
+    connect
+        Opens a cluster for the survey; not called where every file is known.
+
+    Raises
+    ------
+    PatchmillError
+        Where the recipe, its files or its splits do not fit.
+    """
+    found = find_images(recipe)
+    surveyed = check_kinds(recipe, survey(recipe, found, connect))
+    images = surveyed.images
+    if not images:
+        reasons = "; ".join(f"{files.id}: {reason}" for files, reason in surveyed.failed[:3])
+        raise RecipeError(f"images.paths: not one image can be used ({reasons})")
+    dtype = store_dtype(recipe, images)
+    _check_channels(images[0].channels)
+    _check_pad(recipe, dtype)
+    counts = np.array([_count(image, recipe) for image in images], np.int64)
+    if not counts.any():
+        largest = max((image.shape[3:] for image in images), key=math.prod)
+        raise RecipeError(
+            f"patches.size: {list(recipe.patches.size)} fits into no image, the largest is "
+            f'{list(largest)} (y, x); write a smaller size, or edge = "pad"'
+        )
+    patch_bytes = len(images[0].channels) * math.prod(recipe.patches.size) * dtype.itemsize
+    rows_per_shard = max(1, min(recipe.store.shard_bytes // patch_bytes, int(counts.sum())))
+    splits, maps = _split(recipe, images, counts)
+    rows = make_rows(
+        images,
+        recipe.patches,
+        len(splits.names),
+        splits.split,
+        maps,
+        recipe.split.blocks_px if recipe.split else None,
+        rows_per_shard,
+    )
+    if maps is not None:
+        splits = _recount(recipe, splits, rows)
+    patch = PatchSpec(
+        channels=len(images[0].channels),
+        size=recipe.patches.size,
+        dtype=dtype,
+        pad=recipe.patches.pad,
+        codec=recipe.store.codec,
+        level=recipe.store.level,
+        rows_per_shard=rows_per_shard,
+    )
+    return Plan(
+        recipe=recipe,
+        images=images,
+        failed=surveyed.failed,
+        found=found,
+        rows=rows,
+        splits=splits,
+        image_splits=np.full(len(images), 255, np.uint8) if maps else splits.split.astype(np.uint8),
+        patch=patch,
+        cost=cost_of(images, rows, patch),
+    )
+
+
+def _count(image: SurveyedImage, recipe: Recipe) -> int:
+    grid = plane_grid((image.shape[3], image.shape[4]), recipe.patches)
+    return len(grid.kept()) * image.shape[0] * image.shape[2]
+
+
+def _split(
+    recipe: Recipe, images: Sequence[SurveyedImage], counts: NDArray[np.int64]
+) -> tuple[SplitResult, tuple[NDArray[np.int8], ...] | None]:
+    """Assign images, or blocks of them, to splits."""
+    columns = [dict(image.files.groups) for image in images]
+    if recipe.split is None or recipe.split.blocks_px is None:
+        groups = [group_of(image.files, recipe) for image in images]
+        return assign_splits(recipe, groups, counts, columns), None
+    of_blocks = []
+    for image in images:
+        grid = plane_grid((image.shape[3], image.shape[4]), recipe.patches)
+        kept = grid.kept()
+        per_block = block_counts(
+            (image.shape[3], image.shape[4]), recipe.split.blocks_px, grid.y[kept], grid.x[kept]
+        )
+        of_blocks.append(per_block * image.shape[0] * image.shape[2])
+    blocks = assign_blocks(recipe, [image.id for image in images], of_blocks, columns)
+    none = np.zeros(len(images), np.int8)
+    return SplitResult(blocks.names, none, blocks.table, (), ()), blocks.maps
+
+
+def _recount(recipe: Recipe, splits: SplitResult, rows: Rows) -> SplitResult:
+    """Say what the splits have, now that patches across their borders are rejected."""
+    patches = np.array([stop - start for start, stop in rows.splits], np.int64)
+    groups = np.array([share.groups for share in splits.table], np.int64)
+    table = share_table(splits.names, split_fractions(recipe.split), patches, groups)
+    require_patches(table)
+    return SplitResult(splits.names, splits.split, table, splits.header, splits.rows)
+
+
+def _check_channels(channels: Sequence[str]) -> None:
+    if len(set(channels)) < len(channels):
+        raise RecipeError(
+            f"images.channels: several channels are called the same ({', '.join(channels)}); "
+            "write a name for each"
+        )
+
+
+def _check_pad(recipe: Recipe, dtype: np.dtype[Any]) -> None:
+    pad = recipe.patches.pad
+    if isinstance(pad, str) or dtype.kind == "f":
+        return
+    limits = np.iinfo(dtype)
+    if pad != int(pad) or not limits.min <= pad <= limits.max:
+        raise RecipeError(
+            f"patches.pad: {dtype} cannot hold {pad}; write a whole number from {limits.min} to "
+            f"{limits.max}"
+        )
+
+
+def _identity(identity: FileIdentity) -> list[Any]:
+    # A content that is the same is the same source, whenever it was copied.
+    if identity.sha256:
+        return [identity.size_bytes, identity.sha256]
+    return [identity.size_bytes, identity.mtime_ns]
+
+
+def _digest_rows(rows: Rows, patch: PatchSpec) -> str:
+    """Return the sha256 of where every patch comes from and goes to."""
+    digest = sha256(json.dumps([rows.splits, patch.rows_per_shard]).encode())
+    for values in rows.columns.values():
+        digest.update(np.ascontiguousarray(values).view(np.uint8))
+    return digest.hexdigest()
+
+
+def candidate_counts(rows: Rows) -> dict[str, int]:
+    """Return how many candidates were rejected for each reason."""
+    counts = np.bincount(rows.candidates["reason"], minlength=len(REASONS)).tolist()
+    return {name: count for name, count in zip(REASONS[1:], counts[1:], strict=True) if count}

@@ -1,0 +1,220 @@
+"""The job: from a recipe to a complete store, resumed wherever it was left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import zarr
+from distributed import Client, performance_report
+
+from ..cluster import local_cluster
+from ..reader.errors import PatchmillError
+from ..tasks.statistics import moments_dtype
+from .create import attributes, create_store
+from .cut import Cutting
+from .existing import (
+    changed_sources,
+    is_absent,
+    read_attributes,
+    refuse_other_plan,
+    remove_store,
+)
+from .finish import STATUS, finish_store, write_root
+from .ledger import Ledger
+from .plan import Plan, plan
+from .progress import Progress, Silent
+from .recipe import Recipe
+from .run_folder import RunFolder
+from .splits import write_csv
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run did.
+
+    Attributes
+    ----------
+    store
+        The complete store.
+    plan
+        What it was made by.
+    cut, kept
+        Shards that this run cut, and those that were finished before.
+    failed
+        Id and reason of every image that has no patches, or void ones.
+    """
+
+    store: Path
+    plan: Plan
+    cut: int
+    kept: int
+    failed: tuple[tuple[str, str], ...]
+
+
+def prepare(
+    recipe: Recipe | str | Path,
+    store: str | Path,
+    *,
+    client: Client | None = None,
+    workers: int | None = None,
+    threads: int | None = None,
+    memory_limit: str | int = "auto",
+    overwrite: bool = False,
+    report: str | Path | None = None,
+    progress: Callable[[], Progress] = Silent,
+) -> Outcome:
+    """Cut the images of a recipe into a store; go on where an earlier run was left.
+
+    Parameters
+    ----------
+    recipe
+        What is asked for, or the path of its TOML file.
+    store
+        The folder to make, usually NAME.zarr; NAME.zarr.run beside it holds what the run keeps.
+    client
+        Of a running Dask cluster; by default worker processes are started on this machine.
+    workers, threads, memory_limit
+        Of the worker processes: how many, threads of each, and memory of each.
+    overwrite
+        Delete a patchmill store that is already there.
+    report
+        Where Dask's own report is written, HTML.
+    progress
+        Shows how the run goes.
+
+    Raises
+    ------
+    PatchmillError
+        Where the run cannot go on; what is finished stays finished.
+
+    Examples
+    --------
+    >>> prepare("recipe.toml", "train.zarr", workers=4)  # doctest: +SKIP
+    """
+    if not isinstance(recipe, Recipe):
+        recipe = Recipe.load(recipe)
+    run = RunFolder(Path(store).absolute())
+    with ExitStack() as stack:
+        shown = stack.enter_context(progress())
+
+        @cache
+        def cluster() -> Client:
+            """Start the cluster when it is first needed; survey and cut share it."""
+            if client is not None:
+                return client
+            started = stack.enter_context(local_cluster(workers, threads, memory_limit))
+            shown.say(f"dashboard: {started.dashboard_link}")
+            return started
+
+        planned = plan(recipe, lambda: nullcontext(cluster()))
+        try:
+            stack.enter_context(run.locked())
+            if overwrite:
+                remove_store(run)
+            _begin(planned, run)
+            return _go_on(planned, run, cluster, shown, report)
+        except OSError as error:
+            raise PatchmillError(
+                f"{run.store}: {error}; make room or give permission, and run the same command "
+                "again: what is finished stays finished"
+            ) from error
+
+
+def _begin(planned: Plan, run: RunFolder) -> None:
+    """Have an incomplete or complete store of this plan where the store shall be."""
+    own = None if is_absent(run.store) else read_attributes(run.store)
+    if own is None and not is_absent(run.store):
+        raise PatchmillError(
+            f"{run.store} is there and is not a patchmill store; choose another path"
+        )
+    if own is not None and own.get("plan") != planned.digest:
+        changed = changed_sources(planned, run, own)
+        if changed is None or not set(changed) <= _failed_before(planned, run):
+            refuse_other_plan(planned, run, own)
+        # Their files have been mended; where patches lie is the same, so the rest still stands.
+        _mark_incomplete(planned, run)
+    run.clear_tmp()
+    if own is None:
+        # A ledger without its store speaks of files that are gone.
+        run.ledger.unlink(missing_ok=True)
+        create_store(planned, run)
+    run.write_json(run.plan, {"digest": planned.digest, "document": planned.document})
+    if planned.splits.header:
+        write_csv(run.splits, planned.splits.header, planned.splits.rows)
+
+
+def _failed_before(planned: Plan, run: RunFolder) -> set[str]:
+    """Return the images that an earlier run of the store could not cut."""
+    if not run.ledger.exists():
+        return set()
+    with _ledger(planned, run) as ledger:
+        return {planned.images[image].id for image in ledger.failed}
+
+
+def _ledger(planned: Plan, run: RunFolder) -> Ledger:
+    return Ledger(run.ledger, moments_dtype(planned.patch.dtype), planned.patch.channels)
+
+
+def _mark_incomplete(planned: Plan, run: RunFolder) -> None:
+    run.clear_tmp()
+    write_root(run, attributes(planned, complete=False))
+
+
+def _go_on(
+    planned: Plan,
+    run: RunFolder,
+    cluster: Callable[[], Client],
+    shown: Progress,
+    report: str | Path | None,
+) -> Outcome:
+    """Cut what is not finished, and finish the store."""
+    own = read_attributes(run.store)
+    complete = own is not None and own["complete"]
+    if complete and not run.ledger.exists():
+        # The run folder is only needed while there is something to do.
+        return Outcome(run.store, planned, 0, planned.n_shards, failed_images(run.store))
+    with _ledger(planned, run) as ledger:
+        cutting = Cutting(planned, run, ledger, shown)
+        unfinished = cutting.unfinished()
+        kept = planned.n_shards - len(unfinished)
+        if unfinished:
+            if complete:
+                _mark_incomplete(planned, run)
+            _check_memory(planned, cluster())
+            shown.begin(planned, kept)
+            with performance_report(filename=str(report)) if report else nullcontext():
+                cutting.cut(cluster(), unfinished)
+        if unfinished or not complete:
+            shown.say("finish: columns and statistics")
+            finish_store(planned, run, ledger, cutting.failed)
+            run.clear_tmp()
+        return Outcome(run.store, planned, cutting.n_cut, kept, failed_images(run.store))
+
+
+def _check_memory(planned: Plan, client: Client) -> None:
+    """Refuse a plan that cannot fit before it starts."""
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    limits = [(w["memory_limit"] / w["nthreads"], w) for w in workers if w["memory_limit"]]
+    if not limits:
+        return
+    share, worker = min(limits, key=lambda pair: pair[0])
+    if planned.cost.peak_bytes > share:
+        raise PatchmillError(
+            f"a task needs up to {planned.cost.peak_bytes / 1e6:.0f} MB, and a worker has "
+            f"{worker['memory_limit'] / 1e6:.0f} MB for {worker['nthreads']} threads; write a "
+            "smaller store.shard_bytes, or give fewer --threads or a larger --memory-limit"
+        )
+
+
+def failed_images(store: Path) -> tuple[tuple[str, str], ...]:
+    """Return id and reason of every image of a complete store that has no patches, or void ones."""
+    images: Any = zarr.open_group(store / "images", mode="r")
+    status = images["status"][:]
+    ids, reasons = images["id"][:], images["reason"][:]
+    failed = (status == STATUS.index("failed")).nonzero()[0].tolist()
+    return tuple((str(ids[number]), str(reasons[number])) for number in failed)

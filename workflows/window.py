@@ -1,0 +1,64 @@
+"""Keeps a bounded number of tasks on the cluster, however many there are to do.
+
+A graph of 10^6 tasks is slow to build and heavy on the scheduler; a window of a few per thread
+keeps every worker busy.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from distributed import Client, Future, as_completed
+
+Item = TypeVar("Item")
+
+#: Tasks on the cluster at once, at least.
+MIN_WINDOW = 64
+
+
+def window_size(client: Client) -> int:
+    """Return how many tasks to keep on the cluster: two per thread, and never below 64."""
+    return max(MIN_WINDOW, 2 * sum(client.nthreads().values()))
+
+
+def run_windowed(
+    client: Client,
+    name: str,
+    function: Callable[..., object],
+    queue: deque[Item],
+    arguments: Callable[[Item], tuple[object, ...]],
+) -> Iterator[tuple[Item, Future]]:
+    """Run a function over a queue and yield each item with its finished future.
+
+    Parameters
+    ----------
+    client
+        Of the cluster.
+    name
+        Of the tasks, as the dashboard shows it.
+    function
+        Module-level; called on a worker.
+    queue
+        Taken from the left; the caller may append to it while it iterates.
+    arguments
+        Makes the arguments from an item, when its turn has come.
+    """
+    run = uuid.uuid4().hex[:8]
+    active: dict[str, Item] = {}
+    finished = as_completed()
+    number = 0
+    while queue or active:
+        size = window_size(client)
+        while queue and len(active) < size:
+            item = queue.popleft()
+            number += 1
+            # Dask takes what stands before the first hexadecimal part as the task's name.
+            key = f"{name}-{run}-{number}"
+            active[key] = item
+            # pure=False: a shard that must be cut again is not to be answered from memory.
+            finished.add(client.submit(function, *arguments(item), key=key, pure=False))
+        future = next(finished)
+        yield active.pop(future.key), future
