@@ -6,6 +6,7 @@ import errno
 import mmap
 import resource
 import sys
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,16 +81,17 @@ def most_open_maps() -> int:
 class ShardMaps:
     """The open shards of a store, the least recently used one dropped first.
 
-    Safe for threads without a lock: each operation on the dictionary is atomic (its keys are
-    plain strings), and the worst that two threads can do is to map one shard twice. A lock here
-    could deadlock: the garbage collector may run under it and close an abandoned loader, which
-    waits for threads that want the lock. A shard that is dropped is unmapped when the last thread
-    is done with it.
+    Safe for threads, none of which ever waits for another: where one changes the dictionary just
+    then, the others leave their own note out, which costs at most a shard mapped twice. Waiting
+    could deadlock: the garbage collector may run in whoever holds the lock and close an abandoned
+    loader, which joins threads that want the lock. A shard that is dropped is unmapped when the
+    last thread is done with it.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._open: OrderedDict[str, Shard] = OrderedDict()
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -97,23 +99,28 @@ class ShardMaps:
     def get(self, file: str, rows_per_shard: int) -> Shard:
         """Return a shard, mapped now if it is not; raises `ShardError` as `open_shard` does."""
         shard = self._open.get(file)
-        if shard is not None:
+        if shard is None:
+            shard = self._map(file, rows_per_shard)
+        if self._lock.acquire(blocking=False):
             try:
-                self._open.move_to_end(file)
-            except KeyError:  # dropped by another thread since
                 self._open[file] = shard
-            return shard
+                self._open.move_to_end(file)
+                if len(self._open) > self._limit:
+                    self._open.popitem(last=False)
+            finally:
+                self._lock.release()
+        return shard
+
+    def _map(self, file: str, rows_per_shard: int) -> Shard:
         try:
-            shard = open_shard(file, rows_per_shard)
+            return open_shard(file, rows_per_shard)
         except OSError as error:
             if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
                 raise
-            self._open.clear()  # others took the descriptors: make do with few maps
-            shard = open_shard(file, rows_per_shard)
-        self._open[file] = shard
-        while len(self._open) > self._limit:
+        # Others took the descriptors: make do with few maps.
+        if self._lock.acquire(blocking=False):
             try:
-                self._open.popitem(last=False)
-            except KeyError:
-                break
-        return shard
+                self._open.clear()
+            finally:
+                self._lock.release()
+        return open_shard(file, rows_per_shard)

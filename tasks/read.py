@@ -103,7 +103,7 @@ class OpenTiff:
                 yield y, 0, band
 
     def _read_into(self, band: NDArray[Any], offset: int) -> None:
-        view = memoryview(band.reshape(-1).view(np.uint8))
+        view = band.reshape(-1).view(np.uint8).data
         done = 0
         while done < len(view):
             got = os.preadv(self.fd, [view[done:]], offset + done)

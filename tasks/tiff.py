@@ -13,6 +13,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
@@ -209,7 +210,7 @@ def check_planes(
     key = series.keyframe
     expected = _segment_count(key)
     for number in range(count):
-        page = series[number]
+        page: Any = series[number]
         if page is None:
             raise SourceError(f"{path}: plane {number} of {count} is missing; it is truncated")
         if page.keyframe.shape != key.shape or page.keyframe.dtype != key.dtype:
@@ -251,7 +252,7 @@ def is_raw(page: tifffile.TiffPage) -> bool:
 
 
 def _segment(series: tifffile.TiffPageSeries) -> tuple[tuple[int, int], int]:
-    page = series.keyframe
+    page: Any = series.keyframe
     height, width = _segment_shape(page)
     if is_raw(page):
         height = min(RAW_SEGMENT_ROWS, int(page.imagelength))

@@ -13,10 +13,13 @@ import uuid
 from dataclasses import asdict
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from ..tasks.source import FileIdentity, FileInfo
 
 #: Raised whenever the survey of a file finds more, or something else, than it did.
 SURVEY_VERSION = 1
+_FILE_INFO = TypeAdapter(FileInfo)
 
 
 def cache_folder() -> Path:
@@ -49,12 +52,8 @@ class SurveyCache:
     def get(self, path: str, identity: FileIdentity) -> FileInfo | None:
         """Return what was found in the file as it is now, None where it was not surveyed."""
         try:
-            found = json.loads(self._path(path, identity).read_text())
-            return FileInfo(
-                identity=FileIdentity(**found.pop("identity")),
-                **{k: tuple(v) if isinstance(v, list) else v for k, v in found.items()},
-            )
-        except (OSError, ValueError, TypeError, KeyError):
+            return _FILE_INFO.validate_json(self._path(path, identity).read_bytes())
+        except (OSError, ValueError):
             # Not there, or not readable: the file is surveyed again.
             return None
 

@@ -1,4 +1,4 @@
-"""Makes the arrays of a store with zarr, all in one way: every chunk written, checksums, no threads.
+"""Makes the arrays of a store with zarr: every chunk written, each with its checksum.
 
 zarr leaves out chunks that are all fill value; in a store an absent chunk is damage.
 """
@@ -13,7 +13,7 @@ import numcodecs.blosc
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import BloscCodec, Crc32cCodec, VLenUTF8Codec
+from zarr.codecs import BloscCname, BloscCodec, Crc32cCodec, VLenUTF8Codec
 
 from ..tasks.cut import PatchSpec
 
@@ -40,7 +40,7 @@ def add_field(
     if patch.codec != "none":
         blosc = BloscCodec(
             typesize=patch.dtype.itemsize,
-            cname=patch.codec,
+            cname=BloscCname(patch.codec),
             clevel=patch.level,
             shuffle="shuffle" if patch.dtype.itemsize > 1 else "noshuffle",
             blocksize=0,

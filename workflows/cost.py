@@ -81,9 +81,10 @@ def _segments(images: Sequence[SurveyedImage], rows: Rows, patch: PatchSpec) -> 
         if not own.size:
             continue
         y, x = columns["y"][own].astype(np.int64), columns["x"][own].astype(np.int64)
-        plane = columns["t"][own].astype(np.int64) * image.shape[2] + columns["z"][own]
+        t, z = columns["t"][own].astype(np.int64), columns["z"][own].astype(np.int64)
+        plane = t * image.shape[2] + z
         at, row = _touched(y, x, patch, image)
-        at += plane[row] * (int(at.max()) + 1)
+        at = at + plane[row] * (int(at.max()) + 1)
         once = len(np.unique(at))
         often = len(np.unique(at + (shard[own][row] - shard[own].min()) * (int(at.max()) + 1)))
         nbytes = math.prod(image.segment) * image.shape[1] * image.source.dtype.itemsize

@@ -137,11 +137,10 @@ def plan_lines(described: dict[str, Any]) -> Iterator[str]:
         f"shards      {described['shards']:,} of {described['patches_per_shard']:,} patches, "
         f"{described['files']:,} files, {human_bytes(described['patch_bytes'])} uncompressed"
     )
-    yield (
-        f"decoding    {human_bytes(described['decoded_bytes'])}, "
-        f"{described['decoded_bytes'] / max(1, described['needed_bytes']):.2f} times what is needed"
-    )
-    yield f"memory      {human_bytes(described['peak_bytes_per_thread'])} per worker thread, at most"
+    decoded, peak = described["decoded_bytes"], described["peak_bytes_per_thread"]
+    ratio = decoded / max(1, described["needed_bytes"])
+    yield f"decoding    {human_bytes(decoded)}, {ratio:.2f} times what is needed"
+    yield f"memory      {human_bytes(peak)} per worker thread, at most"
 
 
 def human_bytes(count: float) -> str:

@@ -261,7 +261,7 @@ def _digest_rows(rows: Rows, patch: PatchSpec) -> str:
     """Return the sha256 of where every patch comes from and goes to."""
     digest = sha256(json.dumps([rows.splits, patch.rows_per_shard]).encode())
     for values in rows.columns.values():
-        digest.update(np.ascontiguousarray(values).view(np.uint8))
+        digest.update(np.ascontiguousarray(values).view(np.uint8).data)
     return digest.hexdigest()
 
 

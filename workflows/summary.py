@@ -54,14 +54,14 @@ class Merged:
     @property
     def mean(self) -> float:
         """Of all pixels; NaN where there are none."""
-        return self.total / self.count if self.count else math.nan
+        return float(self.total / self.count) if self.count else math.nan
 
     @property
     def deviations(self) -> float:
         """The sum of squared deviations from the mean."""
         if not self.exact or not self.count:
             return float(self.spread)
-        return (self.spread * self.count - self.total * self.total) / self.count
+        return float((self.spread * self.count - self.total * self.total) / self.count)
 
     @property
     def std(self) -> float:

@@ -140,8 +140,8 @@ def _measure(store: Store, row: int, out: NDArray[Any]) -> None:
     patch = scratch("verify", (1, *field.shape), field.dtype)
     store.read_rows_into(np.array([row], np.int64), {"image": patch})
     y, x = (store.index[name][row : row + 1] for name in ("y", "x"))
-    shape = store.images["shape"][store.index["image"][row], 3:]
-    height, width = held_pixels(y, x, field.shape[-2:], shape)[0]
+    shape = store.images["shape"][store.index["image"][row], 3:].tolist()
+    height, width = held_pixels(y, x, (field.shape[-2], field.shape[-1]), (shape[0], shape[1]))[0]
     channel_moments(patch[0, ..., :height, :width], out)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from distributed import Client, Future, as_completed
 
@@ -21,7 +21,8 @@ MIN_WINDOW = 64
 
 def window_size(client: Client) -> int:
     """Return how many tasks to keep on the cluster: two per thread, and never below 64."""
-    return max(MIN_WINDOW, 2 * sum(client.nthreads().values()))
+    threads: int = sum(client.nthreads().values())
+    return max(MIN_WINDOW, 2 * threads)
 
 
 def run_windowed(
@@ -30,7 +31,7 @@ def run_windowed(
     function: Callable[..., object],
     queue: deque[Item],
     arguments: Callable[[Item], tuple[object, ...]],
-) -> Iterator[tuple[Item, Future]]:
+) -> Iterator[tuple[Item, Future[Any]]]:
     """Run a function over a queue and yield each item with its finished future.
 
     Parameters

@@ -95,12 +95,14 @@ def write_store(
     else:
         array[:] = pixels
     index = group.create_group("index")
-    index.create_array("valid", data=np.isin(np.arange(rows), list(void), invert=True))
-    index.create_array("x", data=np.arange(rows, dtype=np.int64) * 3)
-    split = index.create_array(
-        "split", data=np.repeat(np.arange(len(sizes)), list(sizes.values())).astype(np.uint8)
-    )
-    split.attrs["names"] = list(sizes)
+    columns = {
+        "valid": np.isin(np.arange(rows), list(void), invert=True),
+        "x": np.arange(rows, dtype=np.int64) * 3,
+        "split": np.repeat(np.arange(len(sizes)), list(sizes.values())).astype(np.uint8),
+    }
+    for name, column in columns.items():
+        index.create_array(name, shape=column.shape, dtype=column.dtype)[:] = column
+    index["split"].attrs["names"] = list(sizes)
     images = group.create_group("images")
     path_column = images.create_array("path", shape=(2,), dtype="string")
     path_column[:] = np.array(["a.tif", "b.tif"], dtype=object)
