@@ -75,19 +75,22 @@ def _exact_sums(values: NDArray[Any]) -> tuple[int, int]:
     total, squares = 0, 0
     for block in _blocks(values):
         total += int(block.sum())
-        squares += int(np.dot(block, block))
+        squares += int(_sum_of_squares(block))
     return total, squares
 
 
 def _float_sums(values: NDArray[Any]) -> tuple[float, float]:
-    """Return the sum and the sum of squared deviations from the mean.
+    """Return the sum and the sum of squared deviations from the mean."""
+    with np.errstate(all="ignore"):  # an infinite pixel makes its patch's sums infinite or NaN
+        total = sum((float(block.sum()) for block in _blocks(values)), 0.0)
+        mean = total / values.size if values.size else 0.0
+        return total, sum((_sum_of_squares(block - mean) for block in _blocks(values)), 0.0)
 
-    Not by `dot`, whose order of summation depends on the number of BLAS threads.
+
+def _sum_of_squares(block: NDArray[np.float64]) -> float:
+    """Return the sum of squares; overwrites the block.
+
+    Not by `np.dot`: BLAS brings threads of its own, which are slow among the worker's and sum in
+    another order.
     """
-    total = sum((float(block.sum()) for block in _blocks(values)), 0.0)
-    mean = total / values.size if values.size else 0.0
-    spread = 0.0
-    for block in _blocks(values):
-        block -= mean
-        spread += float(np.square(block, out=block).sum())
-    return total, spread
+    return float(np.square(block, out=block).sum())

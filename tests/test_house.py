@@ -57,7 +57,7 @@ def rooms_imported(source: str) -> set[str]:
     [
         ("from ..tasks.cut import cut", {"tasks"}),
         ("from .. import cluster, reader as r", {"cluster", "reader"}),
-        ("def f():\n    import patchmill.workflows.plan", {"workflows"}),
+        ("def f():\n    import patchmill.workflows.planning", {"workflows"}),
         ("from patchmill.reader import open_store", {"reader"}),
         ("from patchmill import tasks", {"the root"}),
         ("from ... import tasks", {"the root"}),

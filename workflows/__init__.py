@@ -22,8 +22,8 @@ split_csv.py      the CSV of groups and their splits
 blocks.py         spatial splits of large images
 rows.py           rows and candidates, as columns
 cost.py           bytes, decoding and memory
-plan.py           all of that together, and its hash
-prepare.py        the job, begun or resumed
+planning.py       all of that together: the plan and its hash
+job.py            the job, begun or resumed
 existing.py       what is already where a store shall be
 run_folder.py     the folder beside a store
 create.py         the store's metadata
@@ -34,7 +34,7 @@ ledger.py         what is finished
 summary.py        merges statistics
 finish.py         columns, statistics, and the mark of completeness
 progress.py       how a run goes
-verify.py         checks a store from end to end
+verification.py   checks a store from end to end
 info.py           what there is to say of a store or a plan
 demo.py           the demo
 plate.py          a synthetic live/dead plate
@@ -52,21 +52,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .plan import Plan, plan
-    from .prepare import Outcome, prepare
+    from .job import Outcome, prepare
+    from .planning import Plan, plan
     from .recipe import Recipe
-    from .verify import Verification, verify
+    from .verification import Verification, verify
 
 __all__ = ["Outcome", "Plan", "Recipe", "Verification", "plan", "prepare", "verify"]
 
 _HOME = {
-    "Outcome": "prepare",
-    "Plan": "plan",
+    "Outcome": "job",
+    "Plan": "planning",
     "Recipe": "recipe",
-    "Verification": "verify",
-    "plan": "plan",
-    "prepare": "prepare",
-    "verify": "verify",
+    "Verification": "verification",
+    "plan": "planning",
+    "prepare": "job",
+    "verify": "verification",
 }
 
 

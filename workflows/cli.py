@@ -14,11 +14,11 @@ import click
 from ..reader.errors import PatchmillError
 from .demo import run_demo
 from .info import describe_plan, describe_store, plan_lines, store_lines
-from .plan import plan
-from .prepare import prepare
+from .job import prepare
+from .planning import plan
 from .progress import Live
 from .recipe import Recipe
-from .verify import verify
+from .verification import verify
 
 
 def plain_errors(command: Callable[..., Any]) -> Callable[..., Any]:

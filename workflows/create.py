@@ -13,7 +13,7 @@ import zarr
 
 from ..reader.format import ATTRIBUTE, FORMAT
 from .columns import add_field
-from .plan import Plan
+from .planning import Plan
 from .run_folder import RunFolder
 
 #: Fields that a store has; each is one array of the same rows and shards.

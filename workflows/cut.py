@@ -16,7 +16,7 @@ from ..reader.format import shard_name
 from ..tasks.cut import ShardResult, ShardSpec, cut_shard
 from ..tasks.source import SourceError
 from .ledger import Ledger
-from .plan import Plan
+from .planning import Plan
 from .progress import Progress
 from .run_folder import RunFolder
 from .window import run_windowed
@@ -64,12 +64,14 @@ class Cutting:
     n_cut: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        # An image whose files have changed since they failed is tried again.
-        self.failed = {
-            image: reason
-            for image, (reason, identity) in self.ledger.failed.items()
-            if identity == self.plan.identity(image)
-        }
+        self.failed = {}
+        if self.plan.recipe.images.on_error == "skip":
+            # An image whose files have changed since they failed is tried again.
+            self.failed = {
+                image: reason
+                for image, (reason, identity) in self.ledger.failed.items()
+                if identity == self.plan.identity(image)
+            }
 
     def unfinished(self) -> list[int]:
         """Return the shards that are still to cut, or to cut again without a failed image."""
@@ -78,6 +80,11 @@ class Cutting:
     def _is_finished(self, shard: int) -> bool:
         entry = self.ledger.shards.get(shard)
         if entry is None or not np.array_equal(entry.valid, self._valid(shard)):
+            return False
+        doubtful = [i for i, at in self.ledger.failed_at.items() if at > entry.offset]
+        images = self.plan.rows.columns["image"][self.plan.shard_rows(shard)]
+        if np.isin(images[entry.valid], doubtful).any():
+            # It holds pixels of a file that turned out to be damaged, and may be another by now.
             return False
         path = self.run.store / "image" / shard_name(shard, 1 + len(self.plan.axes))
         try:
@@ -137,16 +144,15 @@ class Cutting:
 
     def _fail(self, error: SourceError, queue: deque[int]) -> None:
         """Take note of an image that cannot be cut; its rows become void, in all shards."""
+        if error.image in self.failed:
+            return
+        finished = [shard for shard in self.ledger.shards if self._is_finished(shard)]
+        self.ledger.add_failed(error.image, str(error), self.plan.identity(error.image))
         if self.plan.recipe.images.on_error == "raise":
             raise PatchmillError(
                 f"{self.plan.images[error.image].id}: {error}\n"
                 "what is finished stays finished: mend the file and run the same command again, "
                 'or write images.on_error = "skip"'
             ) from error
-        if error.image in self.failed:
-            return
-        finished = [shard for shard in self.ledger.shards if self._is_finished(shard)]
-        identity = self.plan.identity(error.image)
-        self.ledger.add_failed(error.image, str(error), identity)
         self.failed[error.image] = str(error)
         queue.extend(shard for shard in finished if not self._is_finished(shard))

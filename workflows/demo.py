@@ -8,12 +8,12 @@ from pathlib import Path
 
 from ..reader import open_store
 from ..reader.errors import PatchmillError
-from .contact_sheet import GREEN, GREY, RED, save_contact_sheet
+from .contact_sheet import DIM_GREY, GREEN, RED, save_contact_sheet
 from .info import human_bytes
+from .job import prepare
 from .plate import make_plate
-from .prepare import prepare
 from .progress import Live
-from .verify import verify
+from .verification import verify
 
 RECIPE = """\
 # The demo plate: three channels per site, one file each.
@@ -41,7 +41,7 @@ fractions = { train = 0.7, val = 0.15, test = 0.15 }
 codec       = "lz4"
 shard_bytes = "32 MB"
 """
-COLOURS = {"brightfield": GREY, "live": GREEN, "dead": RED}
+COLOURS = {"brightfield": DIM_GREY, "live": GREEN, "dead": RED}
 
 
 def run_demo(

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..reader.errors import StoreError
 from ..reader.format import ATTRIBUTE
-from .plan import Plan
+from .planning import Plan
 from .run_folder import RunFolder
 
 #: Differences that an error lists before it only counts them.

@@ -17,7 +17,7 @@ from .candidates import REASONS
 from .columns import CHUNK_ROWS, add_column, every_chunk_written, write_column, write_texts
 from .create import attributes, consolidated, digest_json, metadata_digests
 from .ledger import Ledger
-from .plan import Plan
+from .planning import Plan
 from .run_folder import RunFolder
 from .summary import Merged, row_columns
 

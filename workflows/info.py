@@ -11,7 +11,7 @@ import numpy as np
 from ..reader import open_store
 from .create import FIELDS
 from .finish import STATUS
-from .plan import Plan, candidate_counts
+from .planning import Plan, candidate_counts
 
 
 def describe_store(path: str | Path) -> dict[str, Any]:

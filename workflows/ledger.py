@@ -61,6 +61,8 @@ class Ledger:
     failed
         Images (rows in `images/`) that could not be cut: why, and the identity that their files
         had.
+    failed_at
+        Where the ledger says so: shards that were finished before may hold pixels of such a file.
     """
 
     def __init__(self, path: Path, moments: np.dtype[Any], channels: int) -> None:
@@ -68,6 +70,7 @@ class Ledger:
         self._channels = channels
         self.shards: dict[int, ShardEntry] = {}
         self.failed: dict[int, tuple[str, Any]] = {}
+        self.failed_at: dict[int, int] = {}
         self._path = path
         self._file: BinaryIO = path.open("r+b" if path.exists() else "x+b")
         end = self._load()
@@ -100,8 +103,9 @@ class Ledger:
         )
 
     def add_failed(self, image: int, reason: str, identity: Any) -> None:
-        """Note an image that cannot be cut: its rows become void until its files change."""
-        self._append(_KIND_FAILED, json.dumps([image, reason, identity]).encode())
+        """Note an image that cannot be cut, as its files are now."""
+        payload = json.dumps([image, reason, identity]).encode()
+        self.failed_at[image] = self._append(_KIND_FAILED, payload)
         self.failed[image] = (reason, identity)
 
     def moments(self, shard: int) -> NDArray[Any]:
@@ -144,6 +148,7 @@ class Ledger:
                 self.shards[shard] = ShardEntry(shard, nbytes, crc, seconds, valid, offset)
             elif kind == _KIND_FAILED:
                 image, reason, identity = json.loads(payload)
+                self.failed_at[image] = offset
                 self.failed[image] = (reason, identity)
         return end
 

@@ -83,7 +83,8 @@ class RunFolder:
     def clear_tmp(self) -> None:
         """Throw away what an interrupted run was writing."""
         shutil.rmtree(self.tmp, ignore_errors=True)
-        self.tmp.mkdir(parents=True)
+        # A worker that outlives a killed driver for a moment may make it again.
+        self.tmp.mkdir(parents=True, exist_ok=True)
 
     def staging(self, name: str) -> Path:
         """Return a path in `tmp` that nobody else has."""

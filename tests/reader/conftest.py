@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import threading
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -104,9 +105,16 @@ def write_store(
         index.create_array(name, shape=column.shape, dtype=column.dtype)[:] = column
     index["split"].attrs["names"] = list(sizes)
     images = group.create_group("images")
-    path_column = images.create_array("path", shape=(2,), dtype="string")
-    path_column[:] = np.array(["a.tif", "b.tif"], dtype=object)
-    return Written(path, pixels)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*vlen-utf8")  # zarr-python before 3.1
+        images.create_array("path", shape=(2,), dtype=str)[:] = np.array(["a.tif", "b.tif"], object)
+    written = Written(path, pixels)
+    if pixels.itemsize == 1:  # zarr-python before 3.1 notes an order of bytes here too
+        written.edit(
+            lambda meta: meta["codecs"][0]["configuration"]["codecs"][0].pop("configuration", None),
+            "image/zarr.json",
+        )
+    return written
 
 
 def _statistics(pixels: NDArray[Any], channels: list[str]) -> dict[str, dict[str, float | None]]:

@@ -120,7 +120,7 @@ def test_an_uncompressed_chunk_of_another_size(make_store):
 
 
 def test_without_verification_blosc_may_notice(make_store):
-    written = make_store()
+    written = make_store(shape=(1, 64, 64))  # smaller ones blosc stores as they are
     file = written.shard(1)
     offset, nbytes = (int(value) for value in index_of(file)[2])
     data = bytearray(file.read_bytes())

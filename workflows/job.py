@@ -26,7 +26,7 @@ from .existing import (
 )
 from .finish import STATUS, finish_store, write_root
 from .ledger import Ledger
-from .plan import Plan, plan
+from .planning import Plan, plan
 from .progress import Progress, Silent
 from .recipe import Recipe
 from .run_folder import RunFolder

@@ -110,7 +110,7 @@ class Plan:
         """Everything that decides the bytes of the store, to say what differs from another plan."""
         return {
             "format": FORMAT,
-            "recipe": self.recipe.canonical(),
+            "recipe": _deciding(self.recipe),
             "software": self.software,
             "layout": _digest_rows(self.rows, self.patch),
             "sources": {
@@ -248,6 +248,13 @@ def _check_pad(recipe: Recipe, dtype: np.dtype[Any]) -> None:
             f"patches.pad: {dtype} cannot hold {pad}; write a whole number from {limits.min} to "
             f"{limits.max}"
         )
+
+
+def _deciding(recipe: Recipe) -> dict[str, Any]:
+    """Return what of a recipe decides the bytes: not what a run does when it meets a fault."""
+    content = recipe.canonical()
+    del content["images"]["on_error"]
+    return content
 
 
 def _identity(identity: FileIdentity) -> list[Any]:
