@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-import warnings
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -60,18 +60,31 @@ def local_cluster(
         "distributed.nanny.pre-spawn-environ": _ONE_THREAD,
         "distributed.comm.timeouts.tcp": "30s",
     }
-    with dask.config.set(config), warnings.catch_warnings():
-        # That the dashboard's usual port is taken is no news: the link says where it is.
-        warnings.filterwarnings("ignore", message="Port .* is already in use")
-        with (
-            LocalCluster(
-                n_workers=workers,
-                threads_per_worker=threads or 1,
-                memory_limit=memory_limit,
-                processes=True,
-                host="127.0.0.1",
-                dashboard_address=dashboard,
-            ) as cluster,
-            Client(cluster) as client,
-        ):
-            yield client
+    with (
+        dask.config.set(config),
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=threads or 1,
+            memory_limit=memory_limit,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address=_free_address(dashboard),
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+def _free_address(address: str) -> str:
+    """Return the address, or one with a port that the system chooses where that is taken.
+
+    Dask would find another port, too, but warns and leaves a socket open.
+    """
+    host, port = address.rsplit(":", 1)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, int(port)))
+        except OSError:
+            return f"{host}:0"
+    return address

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from .scratch import scratch
 from .source import FileIdentity, ImageSource, SourceError
-from .tiff import identity_of, is_raw, naming, only_series
+from .tiff import is_raw, naming, only_series
 
 #: Files that a worker process keeps open between tasks.
 MAX_OPEN_FILES = 32
@@ -34,17 +34,13 @@ class OpenTiff:
     """One open file of a worker process, safe to use from several threads."""
 
     def __init__(self, path: str, identity: FileIdentity) -> None:
-        found = identity_of(path, content=False)
-        if (found.size_bytes, found.mtime_ns) != (identity.size_bytes, identity.mtime_ns):
-            raise SourceError(
-                f"{path}: changed since the survey ({identity.size_bytes} bytes then, "
-                f"{found.size_bytes} now); run the command again when the file no longer changes"
-            )
         self.path = path
+        self.identity = identity
         with naming(path, "be opened as a TIFF"):
+            self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self.check_unchanged()
             self.tif = tifffile.TiffFile(path)
             self.series = only_series(self.tif, path)
-            self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         # TiffFile moves one file position about while it reads directories.
         self._lock = threading.Lock()
 
@@ -53,6 +49,15 @@ class OpenTiff:
             self.tif.close()
         if hasattr(self, "fd"):
             os.close(self.fd)
+
+    def check_unchanged(self) -> None:
+        """Raise a SourceError where the file is not the one that was surveyed any more."""
+        stat, then = os.fstat(self.fd), self.identity
+        if (stat.st_size, stat.st_mtime_ns) != (then.size_bytes, then.mtime_ns):
+            raise SourceError(
+                f"{self.path}: changed since the survey ({then.size_bytes} bytes then, "
+                f"{stat.st_size} now); run the command again when the file no longer changes"
+            )
 
     def page(self, number: int) -> Any:
         """Return a page with its offsets; for a series without pages, the first."""
@@ -152,7 +157,7 @@ class OpenTiff:
         if data is not None and len(data) < nbytes:
             raise EOFError(f"segment {segment} ends after {len(data)} of {nbytes} bytes")
         decoded, _, shape = key.decode(
-            data, segment, jpegtables=key.jpegtables, jpegheader=key.jpegheader
+            data, segment, jpegtables=page.jpegtables, jpegheader=key.jpegheader
         )
         if decoded is None:
             return np.full(shape[1:], key.nodata, key.dtype)
@@ -190,6 +195,8 @@ def open_source(path: str, identity: FileIdentity) -> OpenTiff:
     with _open_files_lock:
         found = _open_files.pop(key, None)
         if found is not None:
+            # A file may be written anew in place while it is kept open.
+            found.check_unchanged()
             _open_files[key] = found
             return found
     opened = OpenTiff(path, identity)

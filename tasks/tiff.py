@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+import struct
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ RAW_SEGMENT_ROWS = 64
 #: Micrometres in the units of length that OME-XML uses for pixels.
 _MICROMETRES = {"µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
 _PAGE_AXES = ("YX", "YXS", "SYX")
+#: What must be decoded at once may hold at most this much.
+MAX_SEGMENT_BYTES = 2 << 30
 
 
 @contextmanager
@@ -92,6 +95,7 @@ def describe(path: str, axes: str | None = None, content: bool = False) -> FileI
         leading, samples = _axes_of(series, path, axes)
         sizes = {axis: length for axis, length in leading if axis in "TCZ"}
         strides = _strides(leading)
+        _check_chain(tif, path, identity.size_bytes)
         check_planes(tif, series, path, identity.size_bytes)
         page = series.keyframe
         n_channels = samples or sizes.get("C", 1)
@@ -101,6 +105,11 @@ def describe(path: str, axes: str | None = None, content: bool = False) -> FileI
         if len(names) != n_channels:
             names = ("",) * n_channels
         segment, segment_bytes = _segment(series)
+        if segment_bytes > MAX_SEGMENT_BYTES:
+            raise SourceError(
+                f"{path}: its strips or tiles must be decoded whole and hold {segment_bytes} "
+                f"bytes each; at most {MAX_SEGMENT_BYTES} are read; write smaller ones"
+            )
         return FileInfo(
             identity=identity,
             shape=(
@@ -163,7 +172,7 @@ def _axes_of(
         if axis not in "TCZ" and length > 1:
             raise SourceError(
                 f"{path}: has {length} planes along an axis {axis!r} that the file does not name; "
-                f'say what they are with images.axes, for instance "C{own}"'
+                f'say what they are with images.axes, for instance "{"Z" if "S" in own else "C"}{own}"'
             )
     samples = int(series.shape[-1 if own == "YXS" else -3]) if "S" in own else 0
     if samples and dict(leading).get("C", 1) > 1:
@@ -177,6 +186,27 @@ def _strides(leading: list[tuple[str, int]]) -> tuple[int, int, int]:
         strides[axis] = step
         step *= length
     return strides["T"], strides["C"], strides["Z"]
+
+
+def _check_chain(tif: tifffile.TiffFile, path: str, size_bytes: int) -> None:
+    """Raise where the list of pages leads out of the file.
+
+    tifffile logs that, and goes on with the pages before.
+    """
+    at = tif.pages.next_page_offset
+    if at is None:
+        return
+    tif.filehandle.seek(at)
+    data = tif.filehandle.read(tif.tiff.offsetsize)
+    next_page = size_bytes
+    if len(data) == tif.tiff.offsetsize:
+        next_page = struct.unpack(tif.tiff.offsetformat, data)[0]
+    # An offset of an earlier page, where pages lie at equal distances, is inside the file.
+    if next_page + tif.tiff.tagnosize > size_bytes:
+        raise SourceError(
+            f"{path}: its list of pages goes on at byte {next_page}, and the file has "
+            f"{size_bytes}; it is truncated; mend it or leave it out"
+        )
 
 
 def check_planes(

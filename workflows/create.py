@@ -57,11 +57,11 @@ def voxel_um(plan: Plan) -> dict[str, Any]:
 
     Nothing is rescaled, so the real one is the images' own; None where it is unknown or differs.
     """
-    sizes = {image.voxel_um for image in plan.images}
-    real = None
-    if len(sizes) == 1:
-        real = [None if math.isnan(value) else value for value in sizes.pop()]
-    return {"nominal": None, "real": real}
+    sizes = {
+        tuple(None if math.isnan(value) else value for value in image.voxel_um)
+        for image in plan.images
+    }
+    return {"nominal": None, "real": list(sizes.pop()) if len(sizes) == 1 else None}
 
 
 def consolidated(group: Path) -> dict[str, Any]:

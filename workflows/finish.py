@@ -174,6 +174,8 @@ def _write_images(
     texts("path", [files.files[0].relative for files in every])
     texts("files", [json.dumps([file.relative for file in files.files]) for files in every])
     for name in plan.recipe.images.columns:
+        if name == "split":
+            continue  # it says the split, which has a column of its own
         texts(name, [dict(files.groups)[name] for files in every])
     texts("reason", reasons)
     texts(

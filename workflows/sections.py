@@ -21,6 +21,11 @@ from .values import (
     Texts,
 )
 
+#: What `images/` has of its own, so that no named group can be a column of that name.
+IMAGE_COLUMNS = (
+    *("id", "path", "files", "reason", "checksum", "status", "shape", "voxel_um"),
+    *("count", "mean", "deviations", "min", "max"),
+)
 #: Named groups of a pattern that say which plane of an image a file is, not which image.
 PLANE_GROUPS = ("channel", "z", "t")
 _LEVELS = {"lz4": 5, "zstd": 3, "none": 0}
@@ -69,6 +74,11 @@ class ImagesRecipe(Section):
                 problems.append(Problem("group", text))
             elif fault := column_fault(self, name):
                 problems.append(Problem("group", fault))
+        for name in set(self.columns) & set(IMAGE_COLUMNS):
+            text = (
+                f'the group "{name}" has the name of another column of images/; call it otherwise'
+            )
+            problems.append(Problem("pattern", text))
         if len(set(self.group)) < len(self.group):
             problems.append(Problem("group", f"found {show(self.group)}; write each name once"))
         # TOML puts a key that follows the table [images.channels] into it.

@@ -156,8 +156,10 @@ def read_dtype(value: Any) -> str:
 def read_axes(value: Any) -> str:
     """Read the order of a file's axes."""
     axes = value.upper() if isinstance(value, str) else ""
-    if not {"Y", "X"} <= set(axes) <= set("TCZYX") or len(set(axes)) < len(axes):
-        raise ValueError('write each axis once, out of T, C, Z, Y and X with Y and X, as in "CYX"')
+    if not {"Y", "X"} <= set(axes) <= set("TCZYXS") or len(set(axes)) < len(axes):
+        raise ValueError(
+            'write each axis once, out of T, C, Z, Y, X and S (samples of a pixel) with Y and X, as in "CYX"'
+        )
     return axes
 
 
