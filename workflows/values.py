@@ -158,7 +158,8 @@ def read_axes(value: Any) -> str:
     axes = value.upper() if isinstance(value, str) else ""
     if not {"Y", "X"} <= set(axes) <= set("TCZYXS") or len(set(axes)) < len(axes):
         raise ValueError(
-            'write each axis once, out of T, C, Z, Y, X and S (samples of a pixel) with Y and X, as in "CYX"'
+            "write each axis once, out of T, C, Z, Y, X and S (samples of a pixel) with Y and X, "
+            'as in "CYX"'
         )
     return axes
 
