@@ -91,7 +91,7 @@ class ShardResult:
     Attributes
     ----------
     nbytes, checksum
-        Size and crc32c of the file.
+        Of the file, as `write_shard` returns them.
     moments
         Records of `moments_dtype`, shape (rows, c).
     valid

@@ -8,12 +8,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import google_crc32c
 import numcodecs.blosc
 import numpy as np
 from numpy.typing import NDArray
 
-from ..reader.format import CHECKSUM_BYTES, MISSING, checksum_bytes, pack_index
+from ..reader.format import CHECKSUM_BYTES, MISSING, checksum, checksum_bytes, pack_index
 
 # Blocks of multithreaded blosc land in order of completion: the bytes would differ run by run.
 numcodecs.blosc.use_threads = False
@@ -59,11 +58,11 @@ def write_shard(
     Returns
     -------
     nbytes, checksum
-        Size and crc32c of the file.
+        Size of the file, and the crc32c of its chunks' checksums and its index.
     """
     index = np.full((rows_per_shard, 2), MISSING, np.uint64)
     attempt = tmp / f"{path.parent.name}-{path.name}-{uuid.uuid4().hex}"
-    offset, crc = 0, 0
+    offset, checksums = 0, bytearray()
     try:
         # 1 MiB: chunks are gathered into few writes.
         with attempt.open("xb", buffering=1 << 20) as file:
@@ -71,14 +70,13 @@ def write_shard(
                 if chunk is None:
                     continue
                 index[row] = offset, len(chunk) + CHECKSUM_BYTES
-                for data in (chunk, checksum_bytes(chunk)):
-                    file.write(data)
-                    crc = google_crc32c.extend(crc, data)
-                    offset += len(data)
-            data = pack_index(index)
-            file.write(data)
-            crc = google_crc32c.extend(crc, data)
-            offset += len(data)
+                own = checksum_bytes(chunk)
+                file.write(chunk)
+                file.write(own)
+                checksums += own
+                offset += len(chunk) + CHECKSUM_BYTES
+            packed = pack_index(index)
+            file.write(packed)
             file.flush()
             os.fsync(file.fileno())
         attempt.replace(path)
@@ -86,7 +84,7 @@ def write_shard(
         attempt.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
-    return offset, crc
+    return offset + len(packed), checksum(bytes(checksums) + packed)
 
 
 def sync_folder(folder: Path) -> None:

@@ -168,11 +168,12 @@ def _axes_of(
             "correct images.axes or write the file with channels before y and x"
         )
     leading = list(zip(found[: -len(own)], series.shape[: -len(own)], strict=True))
+    suggested = ("Z" if "S" in own else "C") + own
     for axis, length in leading:
         if axis not in "TCZ" and length > 1:
             raise SourceError(
                 f"{path}: has {length} planes along an axis {axis!r} that the file does not name; "
-                f'say what they are with images.axes, for instance "{"Z" if "S" in own else "C"}{own}"'
+                f'say what they are with images.axes, for instance "{suggested}"'
             )
     samples = int(series.shape[-1 if own == "YXS" else -3]) if "S" in own else 0
     if samples and dict(leading).get("C", 1) > 1:

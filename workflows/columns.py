@@ -101,9 +101,8 @@ def write_column(
 def write_texts(group: zarr.Group, name: str, texts: Sequence[str], dimension: str) -> None:
     """Make a column of texts: zarr's `string`, variable-length UTF-8."""
     # A file's name may be no UTF-8; its odd bytes are written as \\xNN.
-    texts = [
-        t.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace") for t in texts
-    ]
+    raw = [text.encode("utf-8", "surrogateescape") for text in texts]
+    texts = [text.decode("utf-8", "backslashreplace") for text in raw]
     column = group.create_array(
         name,
         shape=(len(texts),),

@@ -146,8 +146,10 @@ class Recipe(Section):
         problems = []
         split, images = self.split, self.images
         if "split" in images.columns and (split is None or split.source != "split"):
-            text = 'the group "split" does not say the split; write split.from = "split", or call '
-            problems.append(Problem("images.pattern", text + "it otherwise"))
+            clash = (
+                'the group "split" does not say the split; write split.from = "split", or rename it'
+            )
+            problems.append(Problem("images.pattern", clash))
         if split is not None:
             if split.stratify is not None and (text := column_fault(images, split.stratify)):
                 problems.append(Problem("split.stratify", text))
