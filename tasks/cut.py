@@ -187,16 +187,14 @@ def cut_plane(
     beyond = (y + height > source.shape[0]) | (x + width > source.shape[1])
     targets: list[NDArray[Any]] = list(patches)
     for i in np.flatnonzero(beyond).tolist():
-        if reflect:
-            shape = (patch.channels, int(y1[i] - y0[i]), int(x1[i] - x0[i]))
-            targets[i] = np.empty(shape, patch.dtype)
-        else:
+        if not reflect:
             patches[i] = patch.pad
-            targets[i] = patches[i, :, : y1[i] - y0[i], : x1[i] - x0[i]]
+        # What is read never takes more room than the patch, mirrored or not.
+        targets[i] = patches[i, :, : y1[i] - y0[i], : x1[i] - x0[i]]
     read_windows(source, t, z, windows, targets)
     if reflect:
         for i in np.flatnonzero(beyond).tolist():
             rows = reflect_index(int(y[i]), height, source.shape[0]) - y0[i]
             columns = reflect_index(int(x[i]), width, source.shape[1]) - x0[i]
-            patches[i] = targets[i][:, rows[:, None], columns]
+            patches[i] = targets[i][:, rows[:, None], columns]  # indexing makes a copy
     return patches

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 from patchmill.cluster import local_cluster
 from patchmill.reader import open_store
 from patchmill.reader.errors import PatchmillError, StoreError
+from patchmill.tasks.statistics import moments_dtype
 from patchmill.workflows import Recipe, prepare
 from patchmill.workflows.ledger import Ledger
 
@@ -30,7 +32,7 @@ def test_any_number_of_workers_and_threads(tmp_path, cut, tables, same_files, wo
     cut(tables, "two.zarr")
     with local_cluster(workers, threads, dashboard="127.0.0.1:0") as other:
         outcome = prepare(Recipe.from_dict(tables, tmp_path), tmp_path / "other.zarr", client=other)
-    assert outcome.cut == outcome.plan.n_shards > 50
+    assert outcome.cut == outcome.plan.n_shards >= 50
     same_files(tmp_path / "two.zarr", tmp_path / "other.zarr")
 
 
@@ -84,8 +86,6 @@ def test_interrupted_again_and_again(tmp_path, cut, tables, same_files, monkeypa
 
 
 def ledger_shape(outcome):
-    from patchmill.tasks.statistics import moments_dtype
-
     return moments_dtype(outcome.plan.patch.dtype), outcome.plan.patch.channels
 
 
@@ -144,29 +144,32 @@ def test_a_crash_at_every_step_of_create_and_finish(
         shutil.rmtree(tmp_path / f"{store}.run")
 
 
-@pytest.mark.parametrize("after", [False, True])
 def test_a_crash_at_every_step_of_overwriting(
-    tmp_path, cut, plate, plate_tables, same_files, monkeypatch, after
+    tmp_path, cut, plate, plate_tables, same_files, monkeypatch
 ):
     plate("AB", shape=(32, 32))
     old, new = plate_tables(patches={"size": 8}), plate_tables()
     cut(new, "whole.zarr")
-    cut(old, "count.zarr")
+    cut(old, "old.zarr")
+
+    def copy_old(store):
+        shutil.copytree(tmp_path / "old.zarr", tmp_path / store)
+        shutil.copytree(tmp_path / "old.zarr.run", tmp_path / f"{store}.run")
+
+    copy_old("count.zarr")
     with monkeypatch.context() as patch:
-        steps = crash_at(patch, 0, after)
+        steps = crash_at(patch, 0, after=True)
         cut(new, "count.zarr", overwrite=True)
     same_files(tmp_path / "whole.zarr", tmp_path / "count.zarr")
     for number in range(1, len(steps) + 1):
         store = f"{number}.zarr"
-        cut(old, store)
+        copy_old(store)
         with monkeypatch.context() as patch:
-            crash_at(patch, number, after)
+            crash_at(patch, number, after=True)
             with pytest.raises(StopHere):
                 cut(new, store, overwrite=True)
         cut(new, store, overwrite=True)
         same_files(tmp_path / "whole.zarr", tmp_path / store)
-        shutil.rmtree(tmp_path / store)
-        shutil.rmtree(tmp_path / f"{store}.run")
 
 
 def test_a_shard_that_is_gone_or_short_is_cut_again(tmp_path, cut, tables, same_files):
@@ -329,8 +332,6 @@ def test_a_second_run_at_once_is_refused(tmp_path, cut, tables, monkeypatch, sam
 def test_statistics_of_floats_do_not_depend_on_the_order_of_completion(
     tmp_path, cut, noise, same_files, monkeypatch
 ):
-    import tifffile
-
     for number in range(6):
         pixels = noise(96, 96, seed=number, dtype="float32") * np.float32(10.0) ** (number * 3)
         tifffile.imwrite(tmp_path / f"{number}.tif", pixels)
