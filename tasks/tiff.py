@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+import stat
 import struct
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
@@ -64,12 +65,15 @@ def identity_of(path: str, content: bool) -> FileIdentity:
         Whether to read it all for its sha256.
     """
     with naming(path, "look at the file"):
-        stat = Path(path).stat()
+        found = Path(path).stat()
+        if not stat.S_ISREG(found.st_mode):
+            # To open a pipe would wait for its other end.
+            raise SourceError(f"{path}: is not a regular file; leave it out")
         sha256 = ""
         if content:
             with Path(path).open("rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        return FileIdentity(stat.st_size, stat.st_mtime_ns, sha256)
+        return FileIdentity(found.st_size, found.st_mtime_ns, sha256)
 
 
 def describe(path: str, axes: str | None = None, content: bool = False) -> FileInfo:

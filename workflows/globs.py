@@ -6,7 +6,6 @@ import fnmatch
 import glob
 import os
 import re
-import stat
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -46,7 +45,7 @@ def list_files(folder: Path, paths: Sequence[str], exclude: Sequence[str]) -> di
     Raises
     ------
     RecipeError
-        When a glob matches no file, all are excluded, or one cannot be read.
+        When a glob matches no file, or all are excluded.
     """
     skip = re.compile("|".join(map(fnmatch.translate, exclude))) if exclude else None
     relative_folders: dict[str, str] = {}
@@ -65,7 +64,7 @@ def list_files(folder: Path, paths: Sequence[str], exclude: Sequence[str]) -> di
                 count += 1
                 continue
             is_excluded = skip is not None and (skip.match(relative) or skip.match(name))
-            if not is_excluded and _is_directory(path, relative):
+            if not is_excluded and os.path.isdir(path):  # noqa: PTH112
                 directories += 1
                 continue
             count += 1
@@ -87,27 +86,6 @@ def _matches(folder: Path, pattern: str) -> Iterator[str]:
     if os.path.lexists(folder / pattern):
         return iter([pattern])
     return glob.iglob(pattern, root_dir=folder, recursive=True)  # noqa: PTH207
-
-
-def _is_directory(path: str, relative: str) -> bool:
-    """Return whether a match is a folder, and refuse what cannot be read."""
-    try:
-        mode = os.stat(path).st_mode  # noqa: PTH116
-    except OSError as error:
-        link = os.readlink(path) if os.path.islink(path) else None  # noqa: PTH114, PTH115
-        why = f"is a link to {link}" if link else "is there"
-        raise RecipeError(
-            f"images.paths: {relative} {why}, but {error.strerror}; mend it or write it into "
-            "images.exclude"
-        ) from None
-    if stat.S_ISDIR(mode):
-        return True
-    if not stat.S_ISREG(mode) or not os.access(path, os.R_OK):
-        why = "is not a regular file" if not stat.S_ISREG(mode) else "may not be read by you"
-        raise RecipeError(
-            f"images.paths: {relative} {why}; mend it or write it into images.exclude"
-        )
-    return False
 
 
 def _nothing(folder: Path, pattern: str, directories: int) -> str:

@@ -89,6 +89,9 @@ def _columns(store: Store) -> Iterator[str]:
     except (DamagedStoreError, KeyError) as error:
         yield str(error)
         return
+    kept = zarr.open_array(store.path / "candidates" / "kept", mode="r")
+    if int(np.sum(kept[...])) != len(index["valid"]):
+        yield f"{store.path}/candidates/kept: does not fit the number of patches"
     for number, (name, (start, stop)) in enumerate(store.splits.items()):
         if (index["split"][start:stop] != number).any():
             yield f"{store.path}/index/split: rows {start} to {stop} are not all of {name}"

@@ -31,7 +31,9 @@ def test_the_layout(place):
     nbytes, crc = write_shard(path, tmp, chunks, 6)
     data = path.read_bytes()
     assert nbytes == len(data)
-    assert crc == checksum(data)
+    # Of the checksums and the index, which cover all bytes of the file.
+    own = b"".join(checksum(chunk).to_bytes(4, "little") for chunk in chunks if chunk is not None)
+    assert crc == checksum(own + data[-index_nbytes(6) :])
     index = unpack_index(np.frombuffer(data[-index_nbytes(6) :], np.uint8))
     for row, chunk in enumerate([*chunks, None, None]):
         offset, size = index[row].tolist()
@@ -70,6 +72,22 @@ def test_two_attempts_write_the_same(place):
     assert write_shard(path, tmp, iter([b"a" * 1000, None, b"c"]), 3) == first
     assert path.read_bytes() == data
     assert path.stat().st_ino != inode  # moved into place, not written over
+
+
+def test_another_chunk_is_another_checksum(place):
+    """A flipped bit, another order or another absent row: the checksum tells."""
+    path, tmp = place
+    contents = (
+        [b"ab", b"cd"],
+        [b"ab", b"ce"],
+        [b"cd", b"ab"],
+        [b"ab", None],
+        [None, b"ab"],
+        [b"ab"],
+    )
+    found = [write_shard(path, tmp, chunks, 2)[1] for chunks in contents]
+    assert found[3] == found[5]
+    assert len(set(found)) == 5
 
 
 class Broken(BaseException):
@@ -114,7 +132,8 @@ def test_attempts_at_once_do_not_meet(place):
     with ThreadPoolExecutor(8) as pool:
         results = set(pool.map(lambda _: write_shard(path, tmp, chunks(), 50), range(16)))
     assert len(results) == 1
-    assert results.pop() == (path.stat().st_size, checksum(path.read_bytes()))
+    assert results.pop() == write_shard(path, tmp, chunks(), 50)
+    assert path.read_bytes().startswith(bytes(5000) + checksum(bytes(5000)).to_bytes(4, "little"))
     assert not any(tmp.iterdir())
 
 

@@ -2,6 +2,7 @@ import os
 
 import pytest
 
+from patchmill.tasks.survey import survey_files
 from patchmill.workflows.files import find_images, group_of
 from patchmill.workflows.natural import natural_key
 from patchmill.workflows.recipe import Recipe, RecipeError
@@ -201,13 +202,15 @@ def test_folders_are_not_images(folder):
     assert [image.id for image in folder.find("*").images] == ["a.tif"]
 
 
-def test_what_cannot_be_read_is_refused(folder):
+def test_what_cannot_be_read_is_left_to_the_survey(folder):
     folder.touch("a.tif")
     (folder.path / "b.tif").symlink_to("gone.tif")
-    assert "b.tif is a link to gone.tif, but No such file" in folder.error()
-    assert len(folder.find(exclude="b.*").images) == 1
     os.mkfifo(folder.path / "c.tif")
-    assert "c.tif is not a regular file" in folder.error(exclude="b.*")
+    images = folder.find().images
+    assert [image.id for image in images] == ["a.tif", "b.tif", "c.tif"]
+    answers = survey_files([image.files[0].path for image in images[1:]], None, False)
+    assert "the file is gone" in answers[0]
+    assert "is not a regular file" in answers[1]
 
 
 def test_natural_order():

@@ -162,9 +162,7 @@ def test_no_source_pixel_lies_in_two_splits(image, recipe, blocks_px, rows_per_s
     blocks = np.array(
         [[random.randrange(3) for _ in range(counts[1])] for _ in range(counts[0])], np.int8
     )
-    rows = make_rows(
-        [image], recipe, 3, np.zeros(1, np.int8), [blocks], blocks_px, rows_per_shard
-    )
+    rows = make_rows([image], recipe, 3, np.zeros(1, np.int8), [blocks], blocks_px, rows_per_shard)
     check_order(rows, n_splits=3)
     of_pixel = blocks.repeat(blocks_px[0], 0).repeat(blocks_px[1], 1)[: shape[0], : shape[1]]
     owner = np.full(shape, -1)

@@ -68,7 +68,9 @@ def test_kill_of_the_driver_in_the_middle(tmp_path, job, command, eventually, sa
     # No worker goes on without its driver.
     eventually(lambda: not any(alive(child) for child in below), "the workers have ended")
     text = prepare_command(command).finish()
-    assert f"{plan.n_shards - len(before):,} shards cut, {len(before):,} were finished before" in text
+    assert (
+        f"{plan.n_shards - len(before):,} shards cut, {len(before):,} were finished before" in text
+    )
     after = finished(tmp_path)
     assert {shard: after[shard] for shard in before} == before  # not one was written again
     assert_clean(tmp_path, same_files)
@@ -82,7 +84,9 @@ def alive(process: psutil.Process) -> bool:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_kills_of_the_driver_at_random_moments(tmp_path, job, command, eventually, same_files, seed):
+def test_kills_of_the_driver_at_random_moments(
+    tmp_path, job, command, eventually, same_files, seed
+):
     _, plan = job
     rng = random.Random(seed)
     print(f"seed {seed}")
@@ -112,9 +116,11 @@ def test_kill_of_the_driver_while_it_finishes(tmp_path, job, command, eventually
     for name in ("index", "images", "candidates"):
         run = prepare_command(command)
         eventually(
-            lambda name=name, run=run: (tmp_path / STORE / name).exists()
-            or any((tmp_path / RUN / "tmp").glob(f"{name}-*"))
-            or run.process.poll() is not None,
+            lambda name=name, run=run: (
+                (tmp_path / STORE / name).exists()
+                or any((tmp_path / RUN / "tmp").glob(f"{name}-*"))
+                or run.process.poll() is not None
+            ),
             f"{name}/ is being made",
         )
         run.kill()

@@ -110,9 +110,7 @@ def test_more_pixels_than_an_int64_can_hold():
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 65535), min_size=1, max_size=60), st.integers(1, 10))
 def test_the_variance_is_never_negative(values, size):
-    patches = [
-        np.array([values[n : n + size]], "uint16") for n in range(0, len(values), size)
-    ]
+    patches = [np.array([values[n : n + size]], "uint16") for n in range(0, len(values), size)]
     rows = moments(patches)
     result = merged(rows, exact=True)
     np.testing.assert_allclose(result.std, np.std(values), rtol=1e-12, atol=1e-12)
