@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
-from distributed import Client, KilledWorker
-from distributed.client import FutureCancelledError
+from distributed import Client
 from numpy.typing import NDArray
 
 from ..reader.errors import PatchmillError
@@ -19,7 +18,7 @@ from .ledger import Ledger
 from .planning import Plan
 from .progress import Progress
 from .run_folder import RunFolder
-from .window import run_windowed
+from .window import result_of, run_windowed
 
 
 def shard_spec(plan: Plan, run: RunFolder, shard: int, void: frozenset[int]) -> ShardSpec:
@@ -115,19 +114,10 @@ class Cutting:
         )
         for shard, future in futures:
             try:
-                result: ShardResult = future.result()
+                result: ShardResult = result_of(future, f"shard {shard}")
             except SourceError as error:
                 self._fail(error, queue)
                 queue.append(shard)
-            except KilledWorker as error:
-                raise PatchmillError(
-                    f"shard {shard}: the workers that cut it died, {error.allowed_failures + 1} "
-                    "times; give workers more memory (--memory-limit), or fewer threads each"
-                ) from None
-            except FutureCancelledError:
-                raise PatchmillError(
-                    "the connection to the cluster was lost; run the same command again"
-                ) from None
             except OSError as error:
                 raise PatchmillError(
                     f"shard {shard}: cannot write to {self.run.store}: {error}; make room or give "

@@ -118,6 +118,8 @@ def prepare(
                 remove_store(run)
             _begin(planned, run)
             return _go_on(planned, run, cluster, shown, report)
+        except PatchmillError:
+            raise
         except OSError as error:
             raise PatchmillError(
                 f"{run.store}: {error}; make room or give permission, and run the same command "

@@ -22,7 +22,7 @@ from .errors import RecipeError
 from .files import Found, ImageFiles
 from .natural import natural_key
 from .recipe import Recipe
-from .window import run_windowed
+from .window import result_of, run_windowed
 
 #: Files that one task surveys.
 BATCH_FILES = 64
@@ -140,7 +140,8 @@ def _look(recipe: Recipe, paths: list[str], connect: Connect) -> dict[str, FileI
             lambda batch: (batch, recipe.images.axes, content),
         )
         for batch, future in tasks:
-            for path, info in zip(batch, future.result(), strict=True):
+            found_in_batch = result_of(future, f"survey of {batch[0]} to {batch[-1]}")
+            for path, info in zip(batch, found_in_batch, strict=True):
                 infos[path] = info
                 if isinstance(info, FileInfo):
                     cache.put(path, info)

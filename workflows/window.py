@@ -11,7 +11,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from distributed import Client, Future, as_completed
+from distributed import Client, Future, KilledWorker, as_completed
+from distributed.client import FutureCancelledError
+
+from ..reader.errors import PatchmillError
 
 Item = TypeVar("Item")
 
@@ -23,6 +26,32 @@ def window_size(client: Client) -> int:
     """Return how many tasks to keep on the cluster: two per thread, and never below 64."""
     threads: int = sum(client.nthreads().values())
     return max(MIN_WINDOW, 2 * threads)
+
+
+def result_of(future: Future[Any], what: str) -> Any:
+    """Return what a task returned, or raise what it raised.
+
+    Parameters
+    ----------
+    what
+        The task did, for the error where no worker lived to end it.
+
+    Raises
+    ------
+    PatchmillError
+        Where the workers died, or the cluster is gone.
+    """
+    try:
+        return future.result()
+    except KilledWorker as error:
+        raise PatchmillError(
+            f"{what}: the worker died, {error.allowed_failures + 1} times in turn; give workers "
+            "more memory (--memory-limit) or fewer --threads; what is finished stays finished"
+        ) from None
+    except FutureCancelledError:
+        raise PatchmillError(
+            f"{what}: the connection to the cluster was lost; run the same command again"
+        ) from None
 
 
 def run_windowed(

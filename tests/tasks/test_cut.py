@@ -193,14 +193,14 @@ def test_a_shard_of_several_planes_and_images(tmp_path, two_images, patch_spec, 
         channel_moments(plane[:, y : y + 8, x : x + 8], moments[row])
     assert chunks_of(path, 8) == [*expected, None, None]
     own = b"".join(checksum(chunk).to_bytes(4, "little") for chunk in expected)
-    assert result.checksum == checksum(own + path.read_bytes()[-index_nbytes(8) :])
+    assert result.checksum == checksum(own + path.read_bytes()[-index_nbytes(8) : -CHECKSUM_BYTES])
     np.testing.assert_array_equal(result.moments, moments)
     assert result.moments["count"][1] == 4 * 8
     assert not any((tmp_path / "tmp").iterdir())
 
 
 def test_rows_of_a_void_image_are_absent(tmp_path, two_images, patch_spec):
-    pixels, sources = two_images
+    _, sources = two_images
     spec = shard_spec(tmp_path, None, patch_spec(), ROWS, sources, images=(7, 9), void=[9])
     result = cut_shard(spec)
     chunks = chunks_of(tmp_path / "image" / "c.3.0.0.0", 8)

@@ -4,6 +4,7 @@ import os
 import threading
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -240,10 +241,10 @@ def test_few_files_stay_open(tmp_path, described, monkeypatch):
         files.append(described(path))
 
     def open_here():
-        links = (f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd"))
+        links = list(Path("/proc/self/fd").iterdir())
         return sum(os.path.realpath(link).startswith(str(tmp_path)) for link in links)
 
-    if not os.path.isdir("/proc/self/fd"):
+    if not Path("/proc/self/fd").is_dir():
         pytest.skip("only Linux lists the files that a process has open")
     for number, file in [*enumerate(files), *enumerate(files)]:
         assert (file.read(0, 0, [(0, 16, 0, 16)])[0] == number).all()

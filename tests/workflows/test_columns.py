@@ -126,22 +126,10 @@ def test_a_field_that_was_cut(tmp_path, group, dtype):
     for shard, rows in ((0, slice(0, 4)), (1, slice(4, 6))):
         zeros = np.zeros(len(of[rows]), np.int32)
         out = str(tmp_path / "s.zarr" / "image" / shard_name(shard, 4))
-        cut_shard(
-            ShardSpec(
-                shard,
-                out,
-                str(tmp_path / "tmp"),
-                spec,
-                (0, 1),
-                (source, source),
-                of[rows],
-                zeros,
-                zeros,
-                y[rows],
-                x[rows],
-                frozenset([1]),
-            )  # fmt: skip
-        )
+        rows_of = (of[rows], zeros, zeros, y[rows], x[rows])
+        images, sources, void = (0, 1), (source, source), frozenset([1])
+        tmp = str(tmp_path / "tmp")
+        cut_shard(ShardSpec(shard, out, tmp, spec, images, sources, *rows_of, void))
     padded = np.pad(pixels, ((0, 0), (0, 6), (0, 5)), mode="reflect")
     expected = np.stack(
         [padded[:, a : a + 6, b : b + 5] for a, b in zip(y.tolist(), x.tolist(), strict=True)]

@@ -1,0 +1,56 @@
+"""A plan of ten million patches fits into the driver's memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.benchmark
+
+PLAN = """
+import resource, time
+import numpy as np
+from patchmill.tasks.source import FileIdentity, ImageSource
+from patchmill.workflows import Recipe, planning
+from patchmill.workflows.files import Found, ImageFiles, SourceFile
+from patchmill.workflows.survey import Survey, SurveyedImage
+
+SIDE = 36_200  # 142 patches across and down, the last of them cut off
+planes = np.zeros((1, 1, 1, 3), np.int32)
+images = []
+for number in range(510):
+    files = ImageFiles(str(number), (), (SourceFile(f"/{number}", f"{number}"),))
+    source = ImageSource(
+        files.id, (f"/{number}",), (FileIdentity(1, 2),), planes, (SIDE, SIDE), np.dtype("u2")
+    )
+    shape, unknown = (1, 1, 1, SIDE, SIDE), (float("nan"),) * 3
+    images.append(
+        SurveyedImage(files, source, shape, ("c0",), (512, 512), 2 * 512 * 512, unknown)
+    )
+planning.find_images = lambda recipe: Found(tuple(image.files for image in images), None)
+planning.survey = lambda *_: Survey(tuple(images), ())
+fractions = {"train": 0.8, "val": 0.2}
+recipe = Recipe.from_dict(
+    {"images": {"paths": "*"}, "patches": {"size": 256}, "split": {"fractions": fractions}}
+)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+began = time.perf_counter()
+plan = planning.plan(recipe)
+plan.digest
+seconds = time.perf_counter() - began
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+print(len(plan.rows), peak * 1024, seconds)
+"""
+
+
+def test_ten_million_patches_fit_in_two_gigabytes(capsys):
+    done = subprocess.run(
+        [sys.executable, "-c", PLAN], capture_output=True, text=True, check=True, timeout=250
+    )
+    rows, peak_bytes, seconds = map(float, done.stdout.split())
+    with capsys.disabled():
+        print(f"\n{rows:,.0f} patches planned in {seconds:.1f} s, {peak_bytes / 1e6:.0f} MB")
+    assert rows > 10_000_000
+    assert peak_bytes < 2e9
