@@ -5,6 +5,6 @@ local.py     worker processes on this machine, the dashboard on localhost
 May import nothing of ours.
 """
 
-from .local import local_cluster
+from .local import ClusterError, leave_if_imported_by_worker, local_cluster
 
-__all__ = ["local_cluster"]
+__all__ = ["ClusterError", "leave_if_imported_by_worker", "local_cluster"]

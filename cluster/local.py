@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import dask
 from dask.system import CPU_COUNT
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, Worker, WorkerPlugin
 
 #: One thread each inside a task: the cores belong to the tasks.
 _ONE_THREAD = {
@@ -18,6 +21,33 @@ _ONE_THREAD = {
     "MKL_NUM_THREADS": "1",
     "BLOSC_NTHREADS": "1",
 }
+
+
+class ClusterError(RuntimeError):
+    """A cluster that does not start; says what to do."""
+
+
+class _QuietEnd(WorkerPlugin):
+    """Has a worker leave an interrupt to the driver, and end without a traceback.
+
+    Ctrl-C reaches all processes of a terminal; the driver ends its workers itself.
+    """
+
+    name = "patchmill-quiet-end"
+
+    def setup(self, worker: Worker) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)
+
+
+def leave_if_imported_by_worker() -> None:
+    """End the process quietly, where it is a worker that only imports the user's script.
+
+    A worker process imports the script that started it. Without a main guard it comes to the line
+    that starts workers; the process that did so says what to do.
+    """
+    if getattr(multiprocessing.process.current_process(), "_inheriting", False):
+        raise SystemExit(1)
 
 
 @contextmanager
@@ -42,15 +72,9 @@ def local_cluster(
 
     Raises
     ------
-    RuntimeError
-        In a script that starts work without a main guard.
+    ClusterError
+        Where the processes do not start: in a script without a main guard, for one.
     """
-    if getattr(multiprocessing.process.current_process(), "_inheriting", False):
-        # A worker that imports the user's script has come to the line that starts workers.
-        raise SystemExit(
-            "patchmill starts worker processes, which import your script: "
-            'put the call under `if __name__ == "__main__":`'
-        )
     workers = workers or CPU_COUNT
     config = {
         "distributed.worker.memory.spill": False,  # no pixels stay in Dask: nothing to spill
@@ -62,17 +86,27 @@ def local_cluster(
     }
     with (
         dask.config.set(config),
-        LocalCluster(
+        _start(
             n_workers=workers,
             threads_per_worker=threads or 1,
             memory_limit=memory_limit,
-            processes=True,
-            host="127.0.0.1",
             dashboard_address=_free_address(dashboard),
         ) as cluster,
         Client(cluster) as client,
     ):
+        client.register_plugin(_QuietEnd())
         yield client
+
+
+def _start(**options: Any) -> LocalCluster:
+    """Start the processes, or say in one sentence why they do not."""
+    try:
+        return LocalCluster(processes=True, host="127.0.0.1", **options)
+    except RuntimeError as error:
+        raise ClusterError(
+            f"the worker processes ended while they started ({error}); in a script, put the call "
+            'under `if __name__ == "__main__":`, because worker processes import the script'
+        ) from None
 
 
 def _free_address(address: str) -> str:

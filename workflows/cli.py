@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from ..cluster import ClusterError
 from ..reader.errors import PatchmillError
 from .demo import run_demo
 from .info import describe_plan, describe_store, plan_lines, store_lines
@@ -28,7 +29,7 @@ def plain_errors(command: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         try:
             return command(*args, **kwargs)
-        except PatchmillError as error:
+        except (PatchmillError, ClusterError) as error:
             raise click.ClickException(str(error)) from None
 
     return wrapped

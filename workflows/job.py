@@ -12,7 +12,7 @@ from typing import Any
 import zarr
 from distributed import Client, performance_report
 
-from ..cluster import local_cluster
+from ..cluster import leave_if_imported_by_worker, local_cluster
 from ..reader.errors import PatchmillError
 from ..tasks.statistics import moments_dtype
 from .create import attributes, create_store
@@ -96,6 +96,7 @@ def prepare(
     --------
     >>> prepare("recipe.toml", "train.zarr", workers=4)  # doctest: +SKIP
     """
+    leave_if_imported_by_worker()
     if not isinstance(recipe, Recipe):
         recipe = Recipe.load(recipe)
     run = RunFolder(Path(store).absolute())

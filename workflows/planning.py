@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cluster import local_cluster
+from ..cluster import leave_if_imported_by_worker, local_cluster
 from ..reader.format import FORMAT
 from ..tasks.cut import PatchSpec
 from ..tasks.source import FileIdentity
@@ -143,6 +143,7 @@ def plan(recipe: Recipe, connect: Connect = local_cluster) -> Plan:
     PatchmillError
         Where the recipe, its files or its splits do not fit.
     """
+    leave_if_imported_by_worker()
     found = find_images(recipe)
     surveyed = check_kinds(recipe, survey(recipe, found, connect))
     images = surveyed.images

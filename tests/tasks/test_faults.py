@@ -167,6 +167,18 @@ def test_an_imagej_hyperstack_that_lost_its_planes(tmp_path):
     assert_refused(path, "12 planes|truncated")
 
 
+@pytest.mark.parametrize("lost", [1, 100, 5000])
+def test_planes_without_pages_that_are_not_all_there(tmp_path, lost):
+    """The survey says so: nothing of it waits for the first patch of the last plane."""
+    path = write(tmp_path / "a.tif", STACK, metadata={"axes": "ZCYX"}, truncate=True)
+    data = path.read_bytes()
+    with tifffile.TiffFile(path) as tif:
+        assert tif.series[0].is_truncated
+        end = tif.series[0].dataoffset + STACK.nbytes
+    path.write_bytes(data[: end - lost])
+    assert_refused(path, "truncated")
+
+
 @pytest.mark.parametrize("tile", [None, (16, 16)])
 def test_a_segment_outside_of_the_file(tmp_path, tile):
     options = {"tile": tile} if tile else {"rowsperstrip": 3}
@@ -347,8 +359,8 @@ def test_a_file_that_is_gone(tmp_path, described):
     path = write(tmp_path / "a.tif")
     file = described(path)
     path.unlink()
-    assert_unreadable(file, path, "no such file")
-    assert_refused(path, "no such file")
+    assert_unreadable(file, path, "bring it back")
+    assert_refused(path, "bring it back")
 
 
 def test_a_folder_that_is_called_like_a_file(tmp_path):
@@ -414,4 +426,4 @@ def test_the_survey_lists_faults_in_place(tmp_path):
     assert [type(entry) for entry in found] == [str, type(describe(str(good))), str]
     assert found[1] == describe(str(good))
     assert found[0].startswith(f"{bad}: ")
-    assert "no such file" in found[2]
+    assert "bring it back" in found[2]

@@ -152,18 +152,20 @@ def test_strips_that_lie_in_another_order(tmp_path, rng, described, whole):
         np.testing.assert_array_equal(got[0], expected[0, 0, 0, y0:y1, x0:x1])
 
 
-def test_a_page_that_does_not_lie_in_one_run_like_the_first(tmp_path, rng, described, whole):
-    path = tmp_path / "a.tif"
-    pixels = rng.integers(0, 999, (2, 64, 96)).astype("uint16")
-    options = {"photometric": "minisblack", "metadata": None}
+def test_a_page_that_does_not_lie_in_one_run_like_the_first(tmp_path, rng, described):
+    """tifffile takes it to lie as the first page does, so that its answer is no help here."""
+    path = tmp_path / "a.ome.tif"
+    pixels = rng.integers(0, 999, (3, 64, 96)).astype("uint16")
+    options = {"photometric": "minisblack", "metadata": {"axes": "CYX"}}
     tifffile.imwrite(path, pixels, rowsperstrip=8, **options)
     with tifffile.TiffFile(path, mode="r+") as tif:
-        page = tif.pages.get(1, aspage=True)
-        page.tags[273].overwrite(tuple(reversed(page.tags[273].value)))
-    expected = whole(path, "CYX")
-    assert (expected[0, 1, 0] != pixels[1]).any()
-    (got,) = described(path, "CYX").read(0, 0, [(0, 64, 0, 96)])
-    np.testing.assert_array_equal(got, expected[0, :, 0])
+        offsets = tif.pages.get(1, aspage=True).tags[273]
+        offsets.overwrite(tuple(reversed(offsets.value)))
+    expected = pixels.copy()
+    expected[1] = pixels[1].reshape(8, 8, 96)[::-1].reshape(64, 96)
+    for window, got in zip(WINDOWS, described(path).read(0, 0, WINDOWS), strict=True):
+        y0, y1, x0, x1 = window
+        np.testing.assert_array_equal(got, expected[:, y0:y1, x0:x1])
 
 
 @pytest.mark.parametrize(

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
+import zarr
 
 from patchmill.reader import open_store
 from patchmill.reader.errors import PatchmillError
-from patchmill.workflows import verify
+from patchmill.workflows import prepare, verify
 from patchmill.workflows.info import describe_store
 from patchmill.workflows.ledger import Ledger
 
@@ -129,7 +131,9 @@ def test_skip_makes_every_row_of_the_image_void(
     rows = expected_rows(plan, "well=C01")
     assert store.attributes["void"] == rows == 20
     assert len(store) == len(plan.rows) - rows
-    loaded = [row for batch in store.loader(7, shuffle=True) for row in batch["index"][batch["valid"]]]
+    loaded = [
+        row for batch in store.loader(7, shuffle=True) for row in batch["index"][batch["valid"]]
+    ]
     assert sorted(loaded) == store.index["valid"].nonzero()[0].tolist()
     assert store.images["status"][store.images["id"] == "well=C01"].tolist() == [1]
     found = verify(outcome.store)
@@ -143,8 +147,6 @@ def test_skip_makes_every_row_of_the_image_void(
 
 
 def test_void_rows_have_no_chunk(tmp_path, cut, zlib_plate, plate_tables):
-    import zarr
-
     corrupt_strip(tmp_path / "C01_w2.tif")
     outcome = cut(plate_tables(images=SKIP))
     image = zarr.open_group(outcome.store, mode="r")["image"]
@@ -249,9 +251,7 @@ def test_every_image_void(tmp_path, cut, plate, plate_tables):
 def test_a_file_that_changes_between_survey_and_cut(
     tmp_path, cut, zlib_plate, plate_tables, monkeypatch
 ):
-    import sys
-
-    job = sys.modules[cut.__globals__["prepare"].__module__]
+    job = sys.modules[prepare.__module__]
     planned = job.plan
 
     def plan_and_change(*args, **kwargs):
@@ -267,9 +267,7 @@ def test_a_file_that_changes_between_survey_and_cut(
 def test_a_file_that_goes_away_between_survey_and_cut(
     tmp_path, cut, zlib_plate, plate_tables, monkeypatch, check_store
 ):
-    import sys
-
-    job = sys.modules[cut.__globals__["prepare"].__module__]
+    job = sys.modules[prepare.__module__]
     planned = job.plan
 
     def plan_and_remove(*args, **kwargs):
@@ -306,8 +304,7 @@ def test_faults_on_the_command_line(tmp_path, command, zlib_plate, plate_tables,
     assert "void      20" in info
     described = json.loads(command("info", "s.zarr", "--json").finish())
     assert [each["image"] for each in described["failed"]] == ["well=C01", "well=A01"]
-    assert "100 patches are what was written" not in (text := command("verify", "s.zarr").finish())
-    assert "80 patches are what was written" in text
+    assert "80 patches are what was written" in command("verify", "s.zarr").finish()
 
 
 # The target
