@@ -27,17 +27,23 @@ class ClusterError(RuntimeError):
     """A cluster that does not start; says what to do."""
 
 
-class _QuietEnd(WorkerPlugin):
-    """Has a worker leave an interrupt to the driver, and end without a traceback.
+class _QuietWorker(WorkerPlugin):
+    """Has a worker leave the talking to the driver.
 
-    Ctrl-C reaches all processes of a terminal; the driver ends its workers itself.
+    Ctrl-C reaches all processes of a terminal, and the driver ends its workers itself; a task's
+    error reaches the driver, which says in one sentence what it means.
     """
 
-    name = "patchmill-quiet-end"
+    name = "patchmill-quiet-worker"
 
     def setup(self, worker: Worker) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)
+        logging.getLogger("distributed.worker").addFilter(_is_no_task_error)
+
+
+def _is_no_task_error(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith("Compute Failed")
 
 
 def leave_if_imported_by_worker() -> None:
@@ -94,7 +100,7 @@ def local_cluster(
         ) as cluster,
         Client(cluster) as client,
     ):
-        client.register_plugin(_QuietEnd())
+        client.register_plugin(_QuietWorker())
         yield client
 
 

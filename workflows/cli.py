@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from dask.utils import parse_bytes
 
 from ..cluster import ClusterError
 from ..reader.errors import PatchmillError
@@ -33,6 +34,15 @@ def plain_errors(command: Callable[..., Any]) -> Callable[..., Any]:
             raise click.ClickException(str(error)) from None
 
     return wrapped
+
+
+def _memory(context: click.Context, option: click.Parameter, value: str) -> str:
+    try:
+        if value != "auto":
+            parse_bytes(value)
+    except ValueError:
+        raise click.BadParameter(f'{value!r} is no size; write "auto" or such as "4 GB"') from None
+    return value
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -64,7 +74,12 @@ def plan_command(recipe: Path, as_json: bool) -> None:
 )
 @click.option("--workers", type=click.IntRange(1), help="Processes; one per core by default.")
 @click.option("--threads", type=click.IntRange(1), help="Threads of each; 1 by default.")
-@click.option("--memory-limit", default="auto", help='Of each process, for instance "4 GB".')
+@click.option(
+    "--memory-limit",
+    default="auto",
+    callback=_memory,
+    help='Of each process, for instance "4 GB".',
+)
 @click.option("--overwrite", is_flag=True, help="Delete a patchmill store that is there.")
 @click.option(
     "--performance-report",

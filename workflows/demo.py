@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from .info import human_bytes
 from .job import prepare
 from .plate import make_plate
 from .progress import Live
+from .run_folder import RunFolder
 from .verification import verify
 
 RECIPE = """\
@@ -74,11 +76,18 @@ def run_demo(
         Where the folder holds something else, or anything goes wrong on the way.
     """
     recipe, store, sheet = folder / "recipe.toml", folder / "demo.zarr", folder / "patches.png"
-    if folder.exists() and any(folder.iterdir()) and not recipe.exists():
+    plate, unfinished = folder / "plate", folder / "plate-unfinished"
+    if folder.exists() and not {path.name for path in folder.iterdir()} <= {
+        *(recipe.name, store.name, RunFolder(store).path.name, sheet.name),
+        *(plate.name, unfinished.name),
+    }:
         raise PatchmillError(f"{folder} holds something else; name a new folder for the demo")
+    if not plate.exists():
+        say(f"1. a live/dead plate: {plate}")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        make_plate(unfinished, shape=shape)
+        unfinished.rename(plate)
     if not recipe.exists():
-        say(f"1. a live/dead plate: {folder / 'plate'}")
-        make_plate(folder / "plate", shape=shape)
         recipe.write_text(RECIPE)
     say(f"2. patchmill prepare {recipe} -o {store}")
     outcome = prepare(recipe, store, workers=workers, progress=Live)

@@ -100,6 +100,10 @@ def prepare(
     if not isinstance(recipe, Recipe):
         recipe = Recipe.load(recipe)
     run = RunFolder(Path(store).absolute())
+    if not run.store.name:
+        raise PatchmillError(f"{store} is no place for a store; write a path such as train.zarr")
+    if report is not None and not Path(report).absolute().parent.is_dir():
+        raise PatchmillError(f"{report}: there is no such folder for the performance report")
     with ExitStack() as stack:
         shown = stack.enter_context(progress())
 

@@ -192,6 +192,36 @@ def test_a_segment_outside_of_the_file(tmp_path, tile):
     assert_refused(path, "segment of .* bytes at .* truncated or damaged")
 
 
+@pytest.mark.parametrize("tile", [None, (16, 16)])
+def test_fewer_segments_than_the_image_needs(tmp_path, tile):
+    options = {"tile": tile} if tile else {"rowsperstrip": 3}
+    path = write(tmp_path / "a.tif", compression="zlib", **options)
+    with tifffile.TiffFile(path, mode="r+") as tif:
+        tif.pages[0].tags["ImageLength"].overwrite(64)
+    assert_refused(path, "lists 4 segments of 8" if tile else "lists 7 segments of 22")
+
+
+def test_an_image_in_several_files(tmp_path):
+    """The offsets of one file must not be looked up in the other."""
+    uuids = ["urn:uuid:11111111-0000-0000-0000-00000000000" + n for n in "01"]
+    names = ["a.ome.tif", "b.ome.tif"]
+    planes = "".join(
+        f'<TiffData FirstC="{n}" IFD="0" PlaneCount="1">'
+        f'<UUID FileName="{names[n]}">{uuids[n]}</UUID></TiffData>'
+        for n in range(2)
+    )
+    for name, uuid in zip(names, uuids, strict=True):
+        xml = (
+            f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="{uuid}">'
+            '<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint16" '
+            f'SizeX="24" SizeY="20" SizeZ="1" SizeC="2" SizeT="1">{planes}'
+            "</Pixels></Image></OME>"
+        )
+        write(tmp_path / name, description=xml, metadata=None)
+    for name in names:
+        assert_refused(tmp_path / name, "spreads the image over several files")
+
+
 def test_a_strip_without_bytes(tmp_path):
     path = write(tmp_path / "a.tif", rowsperstrip=3)
     with tifffile.TiffFile(path, mode="r+") as tif:

@@ -133,7 +133,7 @@ def test_a_missing_column(store, column):
 
 @pytest.mark.parametrize(
     ("column", "row"),
-    [("index/mean_c0", 3), ("index/min_c0", 9), ("index/y", 2), ("index/split", 1)],
+    [("index/mean_c0", 3), ("index/min_c0", 9), ("index/split", 1)],
 )
 def test_a_column_that_is_written_anew(store, column, row):
     array = zarr.open_group(store, mode="r+")[column]
