@@ -18,8 +18,8 @@ import tifffile
 from numpy.typing import NDArray
 
 from .scratch import scratch
-from .source import FileIdentity, ImageSource, SourceError
-from .tiff import is_raw, naming, only_series
+from .source import FileIdentity, ImageSource, SourceError, naming
+from .tiff import is_raw, only_series
 
 #: Files that a worker process keeps open between tasks.
 MAX_OPEN_FILES = 32

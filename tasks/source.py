@@ -1,9 +1,14 @@
-"""What an image is to a worker: files, planes and the identity they had at the survey."""
+"""What an image is to a worker: files, planes, the identity they had at the survey, and faults."""
 
 from __future__ import annotations
 
+import hashlib
 import math
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,6 +37,29 @@ class SourceError(PatchmillError, ValueError):
         return self.text
 
 
+@contextmanager
+def naming(path: str, doing: str) -> Iterator[None]:
+    """Turn whatever a broken file makes a decoder raise into one sentence with its name.
+
+    Broken TIFFs raise TypeError, IndexError, ZeroDivisionError, MemoryError and more, so nothing
+    narrower than Exception will do.
+    """
+    try:
+        yield
+    except SourceError:
+        raise
+    except FileNotFoundError:
+        raise SourceError(f"{path}: the file is gone; bring it back or leave it out") from None
+    except PermissionError:
+        raise SourceError(f"{path}: may not be read; give read permission") from None
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}".strip(": ").replace("\n", " ")
+        raise SourceError(
+            f"{path}: cannot {doing} ({what[:300]}); the file is damaged, or of a kind that is "
+            "not read; mend it or leave it out"
+        ) from error
+
+
 @dataclass(frozen=True)
 class FileIdentity:
     """What tells that a file is still the one that was surveyed.
@@ -45,6 +73,28 @@ class FileIdentity:
     size_bytes: int
     mtime_ns: int
     sha256: str = ""
+
+
+def identity_of(path: str, content: bool) -> FileIdentity:
+    """Return what tells a file from its later self.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+    content
+        Whether to read it all for its sha256.
+    """
+    with naming(path, "look at the file"):
+        found = Path(path).stat()
+        if not stat.S_ISREG(found.st_mode):
+            # To open a pipe would wait for its other end.
+            raise SourceError(f"{path}: is not a regular file; leave it out")
+        sha256 = ""
+        if content:
+            with Path(path).open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return FileIdentity(found.st_size, found.st_mtime_ns, sha256)
 
 
 @dataclass(frozen=True)

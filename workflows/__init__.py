@@ -13,6 +13,8 @@ files.py          files to images, by the pattern
 globs.py          finds files, and says why it finds none
 natural.py        sorting as people do
 survey.py         what every file holds: on the cluster, or from the cache
+images.py         one image of the survey: its files joined, plane by plane
+kinds.py          one type and one set of channels for all
 cache.py          what surveys have found
 candidates.py     every position of an image's grid, kept or rejected
 order.py          the order of the rows of one image

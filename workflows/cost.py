@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from ..tasks.cut import PatchSpec
 from ..tasks.grid import source_span
+from .images import SurveyedImage
 from .rows import Rows
-from .survey import SurveyedImage
 
 #: What a task holds beside patches and a segment: write buffer, a band of strips, an index.
 FIXED_BYTES = 8_000_000

@@ -23,10 +23,12 @@ from .candidates import REASONS, plane_grid
 from .cost import Cost, cost_of
 from .errors import RecipeError
 from .files import Found, ImageFiles, find_images, group_of
+from .images import SurveyedImage
+from .kinds import check_kinds, store_dtype
 from .recipe import Recipe
 from .rows import Rows, make_rows
 from .splits import SplitResult, assign_splits, require_patches, share_table, split_fractions
-from .survey import Connect, SurveyedImage, check_kinds, store_dtype, survey
+from .survey import Connect, survey
 
 #: Packages whose version may change what is in a store.
 SOFTWARE = ("patchmill", "numpy", "numcodecs", "zarr", "tifffile", "imagecodecs")

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from ..tasks.grid import source_span
 from .blocks import windows_split
 from .candidates import SPLIT_BORDER, Grid, plane_grid
+from .images import SurveyedImage
 from .order import compact_order
 from .sections import PatchesRecipe
-from .survey import SurveyedImage
 
 Columns = dict[str, NDArray[np.generic]]
 

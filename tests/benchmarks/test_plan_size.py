@@ -15,7 +15,8 @@ import numpy as np
 from patchmill.tasks.source import FileIdentity, ImageSource
 from patchmill.workflows import Recipe, planning
 from patchmill.workflows.files import Found, ImageFiles, SourceFile
-from patchmill.workflows.survey import Survey, SurveyedImage
+from patchmill.workflows.images import SurveyedImage
+from patchmill.workflows.survey import Survey
 
 SIDE = 36_200  # 142 patches across and down, the last of them cut off
 planes = np.zeros((1, 1, 1, 3), np.int32)

@@ -18,7 +18,7 @@ from patchmill.workflows.cost import cost_of
 from patchmill.workflows.files import ImageFiles
 from patchmill.workflows.rows import make_rows
 from patchmill.workflows.sections import PatchesRecipe
-from patchmill.workflows.survey import SurveyedImage
+from patchmill.workflows.images import SurveyedImage
 
 
 def make_image(shape, segment, dtype="uint16"):

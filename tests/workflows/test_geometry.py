@@ -11,7 +11,7 @@ from patchmill.workflows.candidates import EDGE, KEPT, REASONS, SPLIT_BORDER, pl
 from patchmill.workflows.files import ImageFiles
 from patchmill.workflows.rows import make_rows
 from patchmill.workflows.sections import PatchesRecipe
-from patchmill.workflows.survey import SurveyedImage
+from patchmill.workflows.images import SurveyedImage
 
 SHAPES = st.tuples(st.integers(1, 40), st.integers(1, 40))
 SIZES = st.tuples(st.integers(1, 14), st.integers(1, 14))

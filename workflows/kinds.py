@@ -1,0 +1,71 @@
+"""One kind of image: a store has one type and one set of channels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..reader.errors import PatchmillError
+from .dtypes import is_widening
+from .errors import RecipeError
+from .images import SurveyedImage
+from .recipe import Recipe
+from .survey import Survey, failure_text
+
+
+def check_kinds(recipe: Recipe, surveyed: Survey) -> Survey:
+    """Leave images of one kind: the same channels and type.
+
+    Where the recipe states the kind, an image of another kind is that image's fault; else a
+    mixture is nobody's, and an error.
+    """
+    stated = recipe.images.dtype
+    images: list[SurveyedImage] = []
+    failed = list(surveyed.failed)
+    for image in surveyed.images:
+        if stated is not None and image.source.dtype != np.dtype(stated):
+            reason = f"is {image.source.dtype}, and images.dtype is {stated}"
+            failed.append((image.files, reason))
+        else:
+            images.append(image)
+    if len(failed) > len(surveyed.failed) and recipe.images.on_error == "raise":
+        raise PatchmillError(failure_text(failed, len(images) + len(failed)))
+    kinds: dict[tuple[str, tuple[str, ...]], list[SurveyedImage]] = {}
+    for image in images:
+        dtype = "" if recipe.store.dtype else str(image.source.dtype)
+        kinds.setdefault((dtype, image.channels), []).append(image)
+    if len(kinds) > 1:
+        lines = [
+            f"  {len(alike)} of {dtype or 'any type'} with channels {', '.join(channels)}, "
+            f"for instance {alike[0].id}"
+            for (dtype, channels), alike in kinds.items()
+        ]
+        raise RecipeError(
+            "images.paths: the images are of several kinds, and a store holds one:\n"
+            + "\n".join(lines)
+            + "\nnarrow images.paths, state images.dtype and images.channels, or permit a "
+            "widening without loss with store.dtype"
+        )
+    return Survey(tuple(images), tuple(failed))
+
+
+def store_dtype(recipe: Recipe, images: Sequence[SurveyedImage]) -> np.dtype[Any]:
+    """Return the type of the store's patches; values are never rescaled.
+
+    Raises
+    ------
+    RecipeError
+        Where `store.dtype` cannot hold every value of the images.
+    """
+    if recipe.store.dtype is None:
+        return images[0].source.dtype
+    wanted = np.dtype(recipe.store.dtype)
+    for image in images:
+        if not is_widening(str(image.source.dtype), str(wanted)):
+            raise RecipeError(
+                f"store.dtype: {wanted} cannot hold every value of {image.source.dtype} "
+                f"({image.id}); write {image.source.dtype}, or a wider type"
+            )
+    return wanted
