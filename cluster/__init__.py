@@ -5,6 +5,6 @@ local.py     worker processes on this machine, the dashboard on localhost
 May import nothing of ours.
 """
 
-from .local import ClusterError, leave_if_imported_by_worker, local_cluster
+from .local import WORKER_BYTES, ClusterError, leave_if_imported_by_worker, local_cluster
 
-__all__ = ["ClusterError", "leave_if_imported_by_worker", "local_cluster"]
+__all__ = ["WORKER_BYTES", "ClusterError", "leave_if_imported_by_worker", "local_cluster"]

@@ -64,8 +64,8 @@ def write_shard(
     attempt = tmp / f"{path.parent.name}-{path.name}-{uuid.uuid4().hex}"
     offset, checksums = 0, bytearray()
     try:
-        # 1 MiB: chunks are gathered into few writes.
-        with attempt.open("xb", buffering=1 << 20) as file:
+        # 64 KiB: small chunks are gathered into few writes, large ones are not copied once more.
+        with attempt.open("xb", buffering=1 << 16) as file:
             for row, chunk in enumerate(chunks):
                 if chunk is None:
                     continue

@@ -12,7 +12,7 @@ from typing import Any
 import zarr
 from distributed import Client, performance_report
 
-from ..cluster import leave_if_imported_by_worker, local_cluster
+from ..cluster import WORKER_BYTES, leave_if_imported_by_worker, local_cluster
 from ..reader.errors import PatchmillError
 from ..tasks.statistics import moments_dtype
 from .create import attributes, create_store
@@ -205,17 +205,15 @@ def _go_on(
 
 def _check_memory(planned: Plan, client: Client) -> None:
     """Refuse a plan that cannot fit before it starts."""
-    workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    limits = [(w["memory_limit"] / w["nthreads"], w) for w in workers if w["memory_limit"]]
-    if not limits:
-        return
-    share, worker = min(limits, key=lambda pair: pair[0])
-    if planned.cost.peak_bytes > share:
-        raise PatchmillError(
-            f"a task needs up to {planned.cost.peak_bytes / 1e6:.0f} MB, and a worker has "
-            f"{worker['memory_limit'] / 1e6:.0f} MB for {worker['nthreads']} threads; write a "
-            "smaller store.shard_bytes, or give fewer --threads or a larger --memory-limit"
-        )
+    for worker in client.scheduler_info(n_workers=-1)["workers"].values():
+        threads, limit = worker["nthreads"], worker["memory_limit"]
+        needed = WORKER_BYTES + threads * planned.cost.peak_bytes
+        if limit and needed > limit:
+            raise PatchmillError(
+                f"a worker needs up to {needed / 1e6:.0f} MB ({threads} threads), and has "
+                f"{limit / 1e6:.0f} MB; write a smaller store.shard_bytes, or give fewer --threads "
+                "or a larger --memory-limit"
+            )
 
 
 def failed_images(store: Path) -> tuple[tuple[str, str], ...]:

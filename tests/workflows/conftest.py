@@ -1,4 +1,4 @@
-"""Real TIFFs, a real cluster of two processes, and the plain loop that every store is compared with."""
+"""Real TIFFs, a cluster of two processes, and the plain loop that stores are compared with."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def client(survey_cache):
 
 @pytest.fixture
 def cut(client, tmp_path) -> Callable[..., Outcome]:
-    """Return `prepare` of a recipe in this test's folder, as nested tables, on the shared cluster."""
+    """Return `prepare` of nested tables in this test's folder, on the shared cluster."""
 
     def run(tables: Mapping[str, Any], store: str = "s.zarr", **options: Any) -> Outcome:
         recipe = Recipe.from_dict(tables, options.pop("folder", tmp_path))
@@ -140,7 +140,7 @@ def same_files(files_of) -> Callable[[Path, Path], None]:
 
 
 def grid(length: int, size: int, stride: int, edge: str) -> Iterator[tuple[int, bool]]:
-    """Yield each position along an axis and whether it is kept: what DESIGN.md says, step by step."""
+    """Yield each position along an axis and whether it is kept, step by step."""
     start = 0
     while True:
         inside = start + size <= length
@@ -314,9 +314,9 @@ class Command:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(DEADLINE)
 
-    def finish(self, status: int = 0) -> str:
+    def finish(self, status: int = 0, seconds: float = 2 * DEADLINE) -> str:
         """Wait for its end and return what it printed."""
-        found = self.process.wait(2 * DEADLINE)
+        found = self.process.wait(seconds)
         text = self.log.read_text()
         assert found == status, text
         return text
@@ -343,7 +343,7 @@ def command(tmp_path) -> Iterator[Callable[..., Command]]:
 
 @pytest.fixture(scope="session")
 def write_toml() -> Callable[[Path, Mapping[str, Any]], Path]:
-    """Return a function that writes nested tables as TOML; JSON values are TOML values, but null."""
+    """Return a function that writes nested tables as TOML; but null, JSON values are TOML."""
 
     def inline(value: Any) -> str:
         if isinstance(value, Mapping):

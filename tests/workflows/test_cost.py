@@ -16,9 +16,9 @@ from patchmill.tasks.source import ImageSource
 from patchmill.tasks.tiff import describe
 from patchmill.workflows.cost import cost_of
 from patchmill.workflows.files import ImageFiles
+from patchmill.workflows.images import SurveyedImage
 from patchmill.workflows.rows import make_rows
 from patchmill.workflows.sections import PatchesRecipe
-from patchmill.workflows.images import SurveyedImage
 
 
 def make_image(shape, segment, dtype="uint16"):

@@ -23,7 +23,7 @@ SKIP = {"on_error": "skip"}
 
 
 def corrupt_strip(path: Path, strip: int = -1) -> None:
-    """Damage the bytes of one compressed strip; the file's size stays, and its metadata are right."""
+    """Damage the bytes of one compressed strip; the file's size and its metadata stay."""
     with tifffile.TiffFile(path) as tif:
         page = tif.pages[0]
         offset, count = page.dataoffsets[strip], page.databytecounts[strip]

@@ -9,9 +9,9 @@ from patchmill.tasks.grid import reflect_index
 from patchmill.tasks.source import ImageSource
 from patchmill.workflows.candidates import EDGE, KEPT, REASONS, SPLIT_BORDER, plane_grid
 from patchmill.workflows.files import ImageFiles
+from patchmill.workflows.images import SurveyedImage
 from patchmill.workflows.rows import make_rows
 from patchmill.workflows.sections import PatchesRecipe
-from patchmill.workflows.images import SurveyedImage
 
 SHAPES = st.tuples(st.integers(1, 40), st.integers(1, 40))
 SIZES = st.tuples(st.integers(1, 14), st.integers(1, 14))

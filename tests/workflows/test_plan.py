@@ -136,7 +136,7 @@ def test_a_plan_that_leaves_images_out_says_so_and_fails(
     (failed,) = said["failed"]
     assert failed["image"] == "well=Z01"
     assert "Z01_w1.tif" in failed["reason"]
-    os.unlink(tmp_path / "Z01_w2.tif")
+    (tmp_path / "Z01_w2.tif").unlink()
     images = {"on_error": "skip", "missing_channel": "skip"}
     path = write_toml(tmp_path / "skip.toml", plate_tables(images=images))
     done = CliRunner().invoke(cli, ["plan", str(path), "--json"])

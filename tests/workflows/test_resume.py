@@ -1,4 +1,4 @@
-"""The bytes of a store depend on nothing but sources, recipe and software: not on how it was made."""
+"""The bytes of a store depend on sources, recipe and software, and not on how it was made."""
 
 from __future__ import annotations
 
@@ -344,3 +344,23 @@ def test_statistics_of_floats_do_not_depend_on_the_order_of_completion(
                 cut(tables)
     cut(tables)
     same_files(tmp_path / "whole.zarr", tmp_path / "s.zarr")
+
+
+def test_skipped_images_say_the_same_wherever_the_sources_lie(
+    tmp_path, client, plate, plate_tables, same_files
+):
+    """A reason is part of the store: it may not hold the folder of the sources."""
+    plate("ABC", folder=tmp_path / "one", compression="zlib")
+    with tifffile.TiffFile(tmp_path / "one/B01_w1.tif") as tif:
+        offset, count = tif.pages[0].dataoffsets[0], tif.pages[0].databytecounts[0]
+    with (tmp_path / "one/B01_w1.tif").open("r+b") as file:
+        file.seek(offset)
+        file.write(b"\xff" * count)
+    os.truncate(tmp_path / "one/C01_w1.tif", 500)
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    tables = plate_tables(images={"on_error": "skip"})
+    for name in ("one", "two"):
+        recipe = Recipe.from_dict(tables, tmp_path / name)
+        failed = prepare(recipe, tmp_path / f"{name}.zarr", client=client).failed
+        assert [image for image, _ in failed] == ["well=B01", "well=C01"]
+    same_files(tmp_path / "one.zarr", tmp_path / "two.zarr")

@@ -159,7 +159,7 @@ def test_a_stated_kind_makes_others_their_own_fault(tmp_path, counting, noise):
 def test_files_of_an_image_that_differ(tmp_path, counting, noise, plate_tables):
     tifffile.imwrite(tmp_path / "A01_w1.tif", noise(32, 32))
     tifffile.imwrite(tmp_path / "A01_w2.tif", noise(32, 40))
-    with pytest.raises(PatchmillError, match="its files differ: A01_w1.tif is 32 x 32 uint16"):
+    with pytest.raises(PatchmillError, match=r"its files differ: A01_w1\.tif is 32 x 32 uint16"):
         plan(Recipe.from_dict(plate_tables(), tmp_path), counting)
 
 
