@@ -51,7 +51,7 @@ class Cutting:
     ----------
     failed
         Images (rows in `images/`) that cannot be cut, and why.
-    n_cut
+    newly_cut
         Shards that this run has finished.
     """
 
@@ -60,7 +60,7 @@ class Cutting:
     ledger: Ledger
     progress: Progress
     failed: dict[int, str] = field(init=False)
-    n_cut: int = field(default=0, init=False)
+    newly_cut: set[int] = field(default_factory=set, init=False)
 
     def __post_init__(self) -> None:
         self.failed = {}
@@ -126,7 +126,7 @@ class Cutting:
             else:
                 if np.array_equal(result.valid, self._valid(shard)):
                     self.ledger.add_shard(result)
-                    self.n_cut += 1
+                    self.newly_cut.add(shard)
                     self.progress.advance(result)
                 else:
                     # Another task found meanwhile that one of its images cannot be cut.
@@ -137,12 +137,14 @@ class Cutting:
         if error.image in self.failed:
             return
         finished = [shard for shard in self.ledger.shards if self._is_finished(shard)]
-        self.ledger.add_failed(error.image, str(error), self.plan.identity(error.image))
+        image = self.plan.images[error.image]
+        reason = image.files.portable(str(error))
+        self.ledger.add_failed(error.image, reason, self.plan.identity(error.image))
         if self.plan.recipe.images.on_error == "raise":
             raise PatchmillError(
-                f"{self.plan.images[error.image].id}: {error}\n"
+                f"{image.id}: {error}\n"
                 "what is finished stays finished: mend the file and run the same command again, "
                 'or write images.on_error = "skip"'
             ) from error
-        self.failed[error.image] = str(error)
+        self.failed[error.image] = reason
         queue.extend(shard for shard in finished if not self._is_finished(shard))

@@ -60,6 +60,12 @@ class ImageFiles:
     groups: tuple[tuple[str, str], ...]
     files: tuple[SourceFile, ...]
 
+    def portable(self, text: str) -> str:
+        """Return a text with the paths of the files relative, as a store may keep it."""
+        for file in self.files:
+            text = text.replace(file.path, file.relative)
+        return text
+
 
 @dataclass(frozen=True, slots=True)
 class Found:

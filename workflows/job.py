@@ -200,7 +200,7 @@ def _go_on(
             shown.say("finish: columns and statistics")
             finish_store(planned, run, ledger, cutting.failed)
             run.clear_tmp()
-        return Outcome(run.store, planned, cutting.n_cut, kept, failed_images(run.store))
+        return Outcome(run.store, planned, len(cutting.newly_cut), kept, failed_images(run.store))
 
 
 def _check_memory(planned: Plan, client: Client) -> None:

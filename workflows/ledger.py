@@ -73,12 +73,16 @@ class Ledger:
         self.failed_at: dict[int, int] = {}
         self._path = path
         self._file: BinaryIO = path.open("r+b" if path.exists() else "x+b")
-        end = self._load()
-        self._file.truncate(end)
-        self._file.seek(end)
-        if end == 0:
-            self._file.write(_MAGIC)
-            self._flush()
+        try:
+            end = self._load()
+            self._file.truncate(end)
+            self._file.seek(end)
+            if end == 0:
+                self._file.write(_MAGIC)
+                self._flush()
+        except BaseException:
+            self._file.close()
+            raise
 
     def __enter__(self) -> Self:
         return self

@@ -63,7 +63,7 @@ def survey(recipe: Recipe, found: Found, connect: Connect) -> Survey:
         try:
             images.append(join_files(recipe, found, files, infos))
         except SourceError as error:
-            failed.append((files, str(error)))
+            failed.append((files, files.portable(str(error))))
     if failed and recipe.images.on_error == "raise":
         raise PatchmillError(failure_text(failed, len(found.images)))
     return Survey(tuple(images), tuple(failed))

@@ -13,6 +13,7 @@ import zarr
 from numpy.typing import NDArray
 
 from ..reader import Store, open_store
+from ..reader.columns import Columns
 from ..reader.errors import DamagedStoreError
 from ..reader.format import MISSING, index_nbytes, shard_name, unpack_index
 from ..reader.root import read_json
@@ -48,60 +49,65 @@ def verify(store: str | Path) -> Verification:
         Where it is no store, is not complete, or its metadata cannot be read at all.
     """
     opened = open_store(store)
-    damage = [*_metadata(opened), *_columns(opened)]
-    if damage:
-        # Rows cannot be judged by columns that are damaged themselves.
-        return Verification(0, tuple(damage))
+    # Each is judged by what was judged before, so the first damage ends it.
+    for look in (_metadata, _unreadable, _inconsistent):
+        if damage := tuple(look(opened)):
+            return Verification(0, damage)
     patches, found = _patches(opened)
     return Verification(patches, (*found, *_unexpected(opened)))
 
 
 def _metadata(store: Store) -> Iterator[str]:
-    expected = dict(store.attributes["sha256"])
-    if expected.pop("zarr.json", None) != root_digest(read_json(store.path / "zarr.json")):
+    root = read_json(store.path / "zarr.json")
+    written = store.attributes.get("sha256")
+    if not isinstance(written, dict) or written.get("zarr.json") != root_digest(root):
         yield f"{store.path}/zarr.json: is not what was written"
-    for name, digest in expected.items():
+        return
+    for name, digest in written.items():
         path = store.path / name
+        if name == "zarr.json":
+            continue
         if not path.is_file():
             yield f"{path}: is missing"
         elif hashlib.sha256(path.read_bytes()).hexdigest() != digest:
             yield f"{path}: is not what was written"
-    for path in sorted(store.path.rglob("zarr.json")):
-        name = path.relative_to(store.path).as_posix()
-        if name != "zarr.json" and name not in expected:
-            yield f"{path}: does not belong to the store"
 
 
-def _columns(store: Store) -> Iterator[str]:
-    """Yield what is wrong with the columns: chunks that are not there, values that cannot be."""
-    for group in ("index", "images", "candidates"):
-        for path in sorted((store.path / group).glob("*/zarr.json")):
-            try:
-                array: Any = zarr.open_array(path.parent, mode="r")
-                if array.nchunks_initialized != array.nchunks and array.size:
-                    yield f"{path.parent}: {array.nchunks - array.nchunks_initialized} chunks miss"
-                array[...]
-            except Exception as error:  # zarr raises what its codecs raise: any kind
-                yield f"{path.parent}: cannot be read ({error})"
-    try:
-        index = {name: store.index[name] for name in ("image", "y", "x", "split", "valid")}
-        shapes = store.images["shape"]
-    except (DamagedStoreError, KeyError) as error:
-        yield str(error)
-        return
-    kept = zarr.open_array(store.path / "candidates" / "kept", mode="r")
-    if int(np.sum(kept[...])) != len(index["valid"]):
-        yield f"{store.path}/candidates/kept: does not fit the number of patches"
+def _unreadable(store: Store) -> Iterator[str]:
+    """Yield the columns with chunks that are not there, or that are damaged."""
+    for path in _columns(store):
+        try:
+            array: Any = zarr.open_array(path, mode="r")
+            if array.nchunks_initialized != array.nchunks and array.size:
+                yield f"{path}: {array.nchunks - array.nchunks_initialized} chunks are missing"
+            array[...]
+        except Exception as error:  # zarr raises what its codecs raise: any kind
+            yield f"{path}: cannot be read ({error})"
+
+
+def _columns(store: Store) -> list[Path]:
+    written = (Path(name).parent for name in store.attributes["sha256"])
+    columns = (path for path in written if path.parent.name in ("index", "images", "candidates"))
+    return [store.path / path for path in columns]
+
+
+def _inconsistent(store: Store) -> Iterator[str]:
+    """Yield columns whose values cannot be."""
     for number, (name, (start, stop)) in enumerate(store.splits.items()):
-        if (index["split"][start:stop] != number).any():
+        if (store.index["split"][start:stop] != number).any():
             yield f"{store.path}/index/split: rows {start} to {stop} are not all of {name}"
-    if not ((index["image"] >= 0) & (index["image"] < len(shapes))).all():
+    names = ("image", "t", "z", "y", "x")
+    candidates = Columns(store.path / "candidates")
+    kept = candidates["kept"]
+    rows = np.stack([store.index[name] for name in names])
+    taken = np.stack([candidates[name][kept] for name in names])
+    if (
+        rows.shape != taken.shape
+        or (rows[:, np.lexsort(rows)] != taken[:, np.lexsort(taken)]).any()
+    ):
+        yield f"{store.path}/index: rows are not the candidates that were kept"
+    if not (rows[0] < len(store.images["shape"])).all():
         yield f"{store.path}/index/image: names images that images/ does not have"
-        return
-    shape = shapes[index["image"]]
-    for name, axis in (("y", 3), ("x", 4)):
-        if not ((index[name] >= 0) & (index[name] < shape[:, axis])).all():
-            yield f"{store.path}/index/{name}: has corners outside of their images"
 
 
 def _patches(store: Store) -> tuple[int, list[str]]:
@@ -182,11 +188,16 @@ def _compare_statistics(store: Store, merged: dict[str, list[Merged]]) -> Iterat
 
 
 def _unexpected(store: Store) -> Iterator[str]:
-    """Yield files of a field that are none of its shards."""
+    """Yield files that do not belong to the store."""
+    expected = {store.path / name for name in store.attributes["sha256"]}
     for field in store.fields.values():
+        shards = range(-(-field.rows // field.rows_per_shard))
         ndim = 1 + len(field.shape)
-        shards = -(-field.rows // field.rows_per_shard)
-        expected = {shard_name(shard, ndim) for shard in range(shards)} | {"zarr.json"}
-        for path in sorted((store.path / field.name).iterdir()):
-            if path.name not in expected:
-                yield f"{path}: does not belong to the store"
+        expected |= {store.path / field.name / shard_name(shard, ndim) for shard in shards}
+    for path in _columns(store):
+        array: Any = zarr.open_array(path, mode="r")
+        chunks = np.ndindex(array.cdata_shape)
+        expected |= {path / "c" / "/".join(map(str, chunk)) for chunk in chunks}
+    for path in sorted(store.path.rglob("*")):
+        if path not in expected and not path.is_dir():
+            yield f"{path}: does not belong to the store"

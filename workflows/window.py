@@ -77,18 +77,24 @@ def run_windowed(
         Makes the arguments from an item, when its turn has come.
     """
     run = uuid.uuid4().hex[:8]
-    active: dict[str, Item] = {}
+    active: dict[str, tuple[Item, Future[Any]]] = {}
     finished = as_completed()
     number = 0
-    while queue or active:
-        size = window_size(client)
-        while queue and len(active) < size:
-            item = queue.popleft()
-            number += 1
-            # Dask takes what stands before the first hexadecimal part as the task's name.
-            key = f"{name}-{run}-{number}"
-            active[key] = item
-            # pure=False: a shard that must be cut again is not to be answered from memory.
-            finished.add(client.submit(function, *arguments(item), key=key, pure=False))
-        future = next(finished)
-        yield active.pop(future.key), future
+    try:
+        while queue or active:
+            size = window_size(client)
+            while queue and len(active) < size:
+                item = queue.popleft()
+                number += 1
+                # Dask takes what stands before the first hexadecimal part as the task's name.
+                key = f"{name}-{run}-{number}"
+                # pure=False: a shard that must be cut again is not to be answered from memory.
+                future = client.submit(function, *arguments(item), key=key, pure=False)
+                active[key] = item, future
+                finished.add(future)
+            future = next(finished)
+            yield active.pop(str(future.key))
+    finally:
+        # Left early, on somebody's own cluster: what is still to do must not be done.
+        if active and client.status == "running":
+            client.cancel([future for _, future in active.values()], force=True)

@@ -371,3 +371,19 @@ def test_a_read_only_folder(
     (error,) = [line for line in text.splitlines() if line.startswith("Error")]
     assert str(store) in error
     assert "give permission" in error
+
+
+def test_what_the_message_advises_can_be_done(
+    tmp_path, cut, zlib_plate, plate_tables, check_store, same_files
+):
+    """A run that "raise" stopped goes on with "skip"; its bytes are those of a clean run."""
+    corrupt_strip(tmp_path / "F01_w1.tif")
+    with pytest.raises(PatchmillError) as caught:
+        cut(plate_tables())
+    advises_skip = 'images.on_error = "skip"' in str(caught.value)
+    begins_anew = "--overwrite" in str(caught.value)
+    assert advises_skip
+    outcome = cut(plate_tables(images=SKIP), overwrite=begins_anew)
+    check_store(outcome.store, zlib_plate, void=("well=F01",))
+    cut(plate_tables(images=SKIP), "clean.zarr")
+    same_files(tmp_path / "clean.zarr", outcome.store)

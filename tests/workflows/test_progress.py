@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 from rich.console import Console
 
@@ -13,7 +14,7 @@ def run(cut, tables, terminal: bool) -> str:
     out = io.StringIO()
     console = Console(file=out, force_terminal=terminal, width=160)
     cut(tables, progress=lambda: Live(console))
-    return out.getvalue()
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", out.getvalue())
 
 
 def test_a_bar_on_a_terminal(cut, plate, plate_tables):

@@ -191,7 +191,7 @@ def test_the_store_deleted_and_the_run_folder_left(tmp_path, cut, tables, same_f
     same_files(tmp_path / "whole.zarr", store)
 
 
-def test_the_run_folder_deleted(tmp_path, cut, tables, same_files, monkeypatch):
+def test_the_run_folder_deleted(tmp_path, cut, tables, same_files, monkeypatch, client, eventually):
     whole = cut(tables, "whole.zarr")
     shutil.rmtree(tmp_path / "whole.zarr.run")
     again = cut(tables, "whole.zarr")
@@ -200,6 +200,7 @@ def test_the_run_folder_deleted(tmp_path, cut, tables, same_files, monkeypatch):
         stop_after(patch, 7)
         with pytest.raises(StopHere):
             cut(tables)
+    eventually(lambda: not any(client.processing().values()), "no task writes any more")
     shutil.rmtree(tmp_path / "s.zarr.run")
     recut = cut(tables)
     assert (recut.cut, recut.kept) == (whole.cut, 0)
