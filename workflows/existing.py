@@ -70,8 +70,13 @@ def refuse_other_plan(plan: Plan, run: RunFolder, own: dict[str, Any]) -> None:
     )
 
 
+def is_plan_of(run: RunFolder, own: dict[str, Any]) -> bool:
+    """Whether the run folder is that of this store, not of another that lay here before."""
+    return _plan_of(run, own) is not own
+
+
 def _plan_of(run: RunFolder, own: dict[str, Any]) -> dict[str, Any]:
-    """Return what is known of the plan that made a store."""
+    """Return what is known of the plan that made a store: all of it, or what the store says."""
     try:
         found = json.loads(run.plan.read_text())
         return dict(found["document"]) if found["digest"] == own["plan"] else own
@@ -79,12 +84,10 @@ def _plan_of(run: RunFolder, own: dict[str, Any]) -> dict[str, Any]:
         return own
 
 
-def differences(
-    old: dict[str, Any], new: dict[str, Any], keys: tuple[str, ...] = ("recipe", "software")
-) -> Iterator[str]:
+def differences(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
     """Say where two plans differ, a line each: the key, what it was, and what it is."""
-    for name in keys:
-        yield from _compare("" if name == "recipe" else name, old.get(name), new.get(name))
+    yield from _compare("", old.get("recipe"), new["recipe"])
+    yield from _compare("software", old.get("software"), new["software"])
     if "sources" not in old:
         yield "the sources, or how they are laid out"
         return

@@ -13,13 +13,14 @@ import zarr
 from distributed import Client, performance_report
 
 from ..cluster import WORKER_BYTES, leave_if_imported_by_worker, local_cluster
-from ..reader.errors import PatchmillError
+from ..reader.errors import PatchmillError, StoreError
 from ..tasks.statistics import moments_dtype
 from .create import attributes, create_store
 from .cut import Cutting
 from .existing import (
     changed_sources,
     is_absent,
+    is_plan_of,
     read_attributes,
     refuse_other_plan,
     remove_store,
@@ -136,9 +137,7 @@ def _begin(planned: Plan, run: RunFolder) -> None:
     """Have an incomplete or complete store of this plan where the store shall be."""
     own = None if is_absent(run.store) else read_attributes(run.store)
     if own is None and not is_absent(run.store):
-        raise PatchmillError(
-            f"{run.store} is there and is not a patchmill store; choose another path"
-        )
+        raise StoreError(f"{run.store} is there and is not a patchmill store; choose another path")
     if own is not None and own.get("plan") != planned.digest:
         changed = changed_sources(planned, run, own)
         if changed is None or not set(changed) <= _failed_before(planned, run):
@@ -146,9 +145,10 @@ def _begin(planned: Plan, run: RunFolder) -> None:
         # Their files have been mended; where patches lie is the same, so the rest still stands.
         _mark_incomplete(planned, run)
     run.clear_tmp()
-    if own is None:
-        # A ledger without its store speaks of files that are gone.
+    if own is None or not is_plan_of(run, own):
+        # A ledger without its store speaks of files that are gone, or of another store's.
         run.ledger.unlink(missing_ok=True)
+    if own is None:
         create_store(planned, run)
     run.write_json(run.plan, {"digest": planned.digest, "document": planned.document})
     if planned.splits.header:
