@@ -136,7 +136,9 @@ class Cutting:
         """Take note of an image that cannot be cut; its rows become void, in all shards."""
         if error.image in self.failed:
             return
-        finished = [shard for shard in self.ledger.shards if self._is_finished(shard)]
+        rows = np.flatnonzero(self.plan.rows.columns["image"] == error.image)
+        shards = np.unique(rows // self.plan.patch.rows_per_shard).tolist()
+        finished = [shard for shard in shards if self._is_finished(shard)]
         image = self.plan.images[error.image]
         reason = image.files.portable(str(error))
         self.ledger.add_failed(error.image, reason, self.plan.identity(error.image))

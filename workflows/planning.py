@@ -12,6 +12,7 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+from numcodecs.blosc import MAX_BUFFERSIZE
 from numpy.typing import NDArray
 
 from ..cluster import leave_if_imported_by_worker, local_cluster
@@ -163,6 +164,11 @@ def plan(recipe: Recipe, connect: Connect = local_cluster) -> Plan:
             f'{list(largest)} (y, x); write a smaller size, or edge = "pad"'
         )
     patch_bytes = len(images[0].channels) * math.prod(recipe.patches.size) * dtype.itemsize
+    if patch_bytes > MAX_BUFFERSIZE:
+        raise RecipeError(
+            f"patches.size: a patch of {list(recipe.patches.size)} holds {patch_bytes} bytes, and "
+            f"a chunk at most {MAX_BUFFERSIZE}; write a smaller size"
+        )
     rows_per_shard = max(1, min(recipe.store.shard_bytes // patch_bytes, int(counts.sum())))
     splits, maps = _split(recipe, images, counts)
     rows = make_rows(

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from patchmill.workflows import Recipe, plan
 from patchmill.workflows.cli import cli
+from patchmill.workflows.errors import RecipeError
 from patchmill.workflows.info import describe_plan
 
 
@@ -144,3 +145,11 @@ def test_a_plan_that_leaves_images_out_says_so_and_fails(
     (left_out,) = json.loads(done.stdout)["left_out"]
     assert left_out["image"] == "well=Z01"
     assert "lacks channel 2" in left_out["reason"]
+
+
+def test_a_patch_too_large_for_a_chunk(tmp_path, surveyed, plate_tables):
+    huge = plate_tables(patches={"size": 40_000, "edge": "pad"})
+    with pytest.raises(
+        RecipeError, match=r"patches\.size: a patch of \[40000, 40000\] holds 64000"
+    ):
+        plan(Recipe.from_dict(huge, tmp_path))
