@@ -118,7 +118,6 @@ def prepare(
             return started
 
         planned = plan(recipe, lambda: nullcontext(cluster()))
-        shown.say(f"plan: {len(planned.rows):,} patches in {planned.n_shards:,} shards")
         try:
             stack.enter_context(run.locked())
             if overwrite:

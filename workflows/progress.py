@@ -112,8 +112,8 @@ class Live:
         """Show the bar."""
         self._began = time.monotonic()
         self._patch_bytes = plan.cost.patch_bytes // max(1, len(plan.rows))
-        if kept:
-            self.say(f"{kept} of {plan.n_shards} shards are finished already")
+        done = f", {kept:,} of them finished already" if kept else ""
+        self.say(f"plan: {len(plan.rows):,} patches in {plan.n_shards:,} shards{done}")
         self._task = self._bar.add_task("cut", total=plan.n_shards, completed=kept, rate="")
         self._bar.start()
 

@@ -27,7 +27,8 @@ def test_a_bar_on_a_terminal(cut, plate, plate_tables):
 def test_lines_elsewhere(cut, plate, plate_tables):
     plate("AB")
     text = run(cut, plate_tables(), terminal=False)
-    assert "shards" not in text
+    assert "plan: 40 patches in 10 shards\n" in text
+    assert "━" not in text
     assert "\x1b" not in text
     assert "cut 40 patches (" in text
     assert run(cut, plate_tables(), terminal=False) == ""  # nothing to do, nothing to say
