@@ -12,21 +12,21 @@ from ..reader.errors import PatchmillError
 from .contact_sheet import DIM_GREY, GREEN, RED, save_contact_sheet
 from .info import human_bytes
 from .job import prepare
-from .plate import make_plate
+from .plate import PATTERN, make_plate
 from .progress import Live
 from .run_folder import RunFolder
 from .verification import verify
 
-RECIPE = """\
+RECIPE = f"""\
 # The demo plate: three channels per site, one file each.
 seed = 0
 
 [images]
 paths   = ["plate/*.tif"]
-pattern = '(?P<well>[A-H]\\d\\d)_s(?P<site>\\d+)_w(?P<channel>\\d)'   # files to images
-group   = ["well"]                                               # a well is never in two splits
+pattern = '{PATTERN}'   # files to images
+group   = ["well"]   # a well is never in two splits
 
-[images.channels]                                                # keys to names, in this order
+[images.channels]   # keys to names, in this order
 3 = "brightfield"
 1 = "live"
 2 = "dead"
@@ -37,7 +37,7 @@ stride = [256, 256]
 edge   = "drop"
 
 [split]
-fractions = { train = 0.7, val = 0.15, test = 0.15 }
+fractions = {{ train = 0.7, val = 0.15, test = 0.15 }}
 
 [store]
 codec       = "lz4"
