@@ -42,11 +42,13 @@ class _QuietWorker(WorkerPlugin):
     def setup(self, worker: Worker) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         logging.getLogger("distributed.worker.state_machine").setLevel(logging.ERROR)
-        logging.getLogger("distributed.worker").addFilter(_is_no_task_error)
+        logging.getLogger("distributed.worker").addFilter(_is_news)
 
 
-def _is_no_task_error(record: logging.LogRecord) -> bool:
-    return not record.getMessage().startswith("Compute Failed")
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a worker's message says more than the driver does, or that the run has ended."""
+    known = ("Compute Failed", "Failed to communicate with scheduler during heartbeat")
+    return not record.getMessage().startswith(known)
 
 
 def leave_if_imported_by_worker() -> None:

@@ -6,6 +6,8 @@ keeps every worker busy.
 
 from __future__ import annotations
 
+import math
+import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -20,6 +22,8 @@ Item = TypeVar("Item")
 
 #: Tasks on the cluster at once, at least.
 MIN_WINDOW = 64
+#: How often the scheduler is asked how many threads there are: workers come and go.
+WINDOW_SECONDS = 1.0
 
 
 def window_size(client: Client) -> int:
@@ -79,10 +83,11 @@ def run_windowed(
     run = uuid.uuid4().hex[:8]
     active: dict[str, tuple[Item, Future[Any]]] = {}
     finished = as_completed()
-    number = 0
+    number, size, asked = 0, 0, -math.inf
     try:
         while queue or active:
-            size = window_size(client)
+            if time.monotonic() > asked + WINDOW_SECONDS:
+                size, asked = window_size(client), time.monotonic()
             while queue and len(active) < size:
                 item = queue.popleft()
                 number += 1
