@@ -232,15 +232,14 @@ def read_windows(
     SourceError
         Where a file has changed since the survey, or cannot be read or decoded.
     """
-    by_page: dict[tuple[int, int, int], list[tuple[int, int]]] = {}
+    by_page: dict[tuple[int, int, int], tuple[OpenTiff, list[tuple[int, int]]]] = {}
     for channel, (file, page, sample) in enumerate(source.planes[t, :, z].tolist()):
         opened = open_source(source.paths[file], source.identities[file])
         planar = opened.page(page).keyframe.planarconfig == 2
         # Samples that lie together come with one decoding, separate ones with one each.
         key = (file, page, sample if planar else 0)
-        by_page.setdefault(key, []).append((channel, 0 if planar else sample))
-    for (file, page, plane), channels in by_page.items():
-        opened = open_source(source.paths[file], source.identities[file])
+        by_page.setdefault(key, (opened, []))[1].append((channel, 0 if planar else sample))
+    for (_, page, plane), (opened, channels) in by_page.items():
         for y, x, pixels in opened.pieces(page, plane, windows):
             _scatter(pixels, y, x, windows, out, channels)
 

@@ -24,6 +24,7 @@ split_csv.py      the CSV of groups and their splits
 blocks.py         spatial splits of large images
 rows.py           rows and candidates, as columns
 cost.py           bytes, decoding and memory
+digests.py        the sha256 of JSON values
 planning.py       all of that together: the plan and its hash
 job.py            the job, begun or resumed
 existing.py       what is already where a store shall be

@@ -79,12 +79,6 @@ def consolidated(group: Path) -> dict[str, Any]:
     return {"kind": "inline", "must_understand": False, "metadata": below}
 
 
-def digest_json(content: dict[str, Any]) -> str:
-    """Return the sha256 of JSON in its canonical form: sorted keys, no blanks, ASCII."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode("ascii")).hexdigest()
-
-
 def metadata_digests(store: Path) -> dict[str, str]:
     """Return the sha256 of every zarr.json below the root's, by its path in the store."""
     found = {}

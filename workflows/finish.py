@@ -11,20 +11,20 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 
+from ..reader.columns import Columns
 from ..reader.format import ATTRIBUTE
 from ..tasks.statistics import is_exact
 from .candidates import REASONS
 from .columns import CHUNK_ROWS, add_column, every_chunk_written, write_column, write_texts
-from .create import attributes, consolidated, digest_json, metadata_digests
+from .create import attributes, consolidated, metadata_digests
+from .digests import digest_json
 from .ledger import Ledger
-from .planning import Plan
+from .planning import NO_SPLIT, Plan
 from .run_folder import RunFolder
 from .summary import Merged, row_columns
 
 #: What `images/status` holds.
 STATUS = ("ok", "failed")
-#: What `images/split` holds for an image whose patches are in several splits, or in none.
-NO_SPLIT = 255
 
 #: The statistics of each channel, by split and by image.
 SplitStatistics = dict[str, list[Merged]]
@@ -84,6 +84,13 @@ def root_digest(root: dict[str, Any]) -> str:
     others = {key: value for key, value in own["sha256"].items() if key != "zarr.json"}
     bare = {**root, "attributes": {ATTRIBUTE: {**own, "sha256": others}}}
     return digest_json(bare)
+
+
+def failed_images(store: Path) -> tuple[tuple[str, str], ...]:
+    """Return id and reason of every image of a complete store that has no patches, or void ones."""
+    images = Columns(store / "images")
+    failed = np.flatnonzero(images["status"] == STATUS.index("failed"))
+    return tuple((str(images["id"][n]), str(images["reason"][n])) for n in failed.tolist())
 
 
 def _place(run: RunFolder, staged: Path, name: str) -> None:

@@ -6,11 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..reader import open_store
 from .create import FIELDS
-from .finish import STATUS
+from .finish import failed_images
 from .planning import Plan, candidate_counts
 
 
@@ -39,12 +37,9 @@ def describe_store(path: str | Path) -> dict[str, Any]:
         "plan": own["plan"],
     }
     if store.is_complete:
-        status = store.images["status"]
-        failed = np.flatnonzero(status == STATUS.index("failed"))
-        described["images"] = len(status)
+        described["images"] = len(store.images["status"])
         described["failed"] = [
-            {"image": str(store.images["id"][n]), "reason": str(store.images["reason"][n])}
-            for n in failed.tolist()
+            {"image": image, "reason": reason} for image, reason in failed_images(store.path)
         ]
     return described
 

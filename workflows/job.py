@@ -7,12 +7,10 @@ from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-import zarr
 from distributed import Client, performance_report
 
-from ..cluster import WORKER_BYTES, leave_if_imported_by_worker, local_cluster
+from ..cluster import WORKER_BYTES, local_cluster
 from ..reader.errors import PatchmillError, StoreError
 from ..tasks.statistics import moments_dtype
 from .create import attributes, create_store
@@ -25,7 +23,7 @@ from .existing import (
     refuse_other_plan,
     remove_store,
 )
-from .finish import STATUS, finish_store, write_root
+from .finish import failed_images, finish_store, write_root
 from .ledger import Ledger
 from .planning import Plan, plan
 from .progress import Progress, Silent
@@ -97,7 +95,6 @@ def prepare(
     --------
     >>> prepare("recipe.toml", "train.zarr", workers=4)  # doctest: +SKIP
     """
-    leave_if_imported_by_worker()
     if not isinstance(recipe, Recipe):
         recipe = Recipe.load(recipe)
     run = RunFolder(Path(store).absolute())
@@ -135,7 +132,7 @@ def prepare(
 
 def _begin(planned: Plan, run: RunFolder) -> None:
     """Have an incomplete or complete store of this plan where the store shall be."""
-    own = None if is_absent(run.store) else read_attributes(run.store)
+    own = read_attributes(run.store)
     if own is None and not is_absent(run.store):
         raise StoreError(f"{run.store} is there and is not a patchmill store; choose another path")
     if own is not None and own.get("plan") != planned.digest:
@@ -214,12 +211,3 @@ def _check_memory(planned: Plan, client: Client) -> None:
                 f"{limit / 1e6:.0f} MB; write a smaller store.shard_bytes, or give fewer --threads "
                 "or a larger --memory-limit"
             )
-
-
-def failed_images(store: Path) -> tuple[tuple[str, str], ...]:
-    """Return id and reason of every image of a complete store that has no patches, or void ones."""
-    images: Any = zarr.open_group(store / "images", mode="r")
-    status = images["status"][:]
-    ids, reasons = images["id"][:], images["reason"][:]
-    failed = (status == STATUS.index("failed")).nonzero()[0].tolist()
-    return tuple((str(ids[number]), str(reasons[number])) for number in failed)

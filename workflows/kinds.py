@@ -10,9 +10,13 @@ import numpy as np
 from ..reader.errors import PatchmillError
 from .dtypes import is_widening
 from .errors import RecipeError
+from .files import ImageFiles
 from .images import SurveyedImage
 from .recipe import Recipe
-from .survey import Survey, failure_text
+from .survey import Survey
+
+#: Failures that an error lists before it only counts them.
+MAX_LISTED = 10
 
 
 def check_kinds(recipe: Recipe, surveyed: Survey) -> Survey:
@@ -20,6 +24,11 @@ def check_kinds(recipe: Recipe, surveyed: Survey) -> Survey:
 
     Where the recipe states the kind, an image of another kind is that image's fault; else a
     mixture is nobody's, and an error.
+
+    Raises
+    ------
+    PatchmillError
+        Where images cannot be used and `images.on_error` is "raise"; or of several kinds.
     """
     stated = recipe.images.dtype
     images: list[SurveyedImage] = []
@@ -30,8 +39,8 @@ def check_kinds(recipe: Recipe, surveyed: Survey) -> Survey:
             failed.append((image.files, reason))
         else:
             images.append(image)
-    if len(failed) > len(surveyed.failed) and recipe.images.on_error == "raise":
-        raise PatchmillError(failure_text(failed, len(images) + len(failed)))
+    if failed and recipe.images.on_error == "raise":
+        raise PatchmillError(_failure_text(failed, len(images) + len(failed)))
     kinds: dict[tuple[str, tuple[str, ...]], list[SurveyedImage]] = {}
     for image in images:
         dtype = "" if recipe.store.dtype else str(image.source.dtype)
@@ -49,6 +58,20 @@ def check_kinds(recipe: Recipe, surveyed: Survey) -> Survey:
             "widening without loss with store.dtype"
         )
     return Survey(tuple(images), tuple(failed))
+
+
+def _failure_text(failed: Sequence[tuple[ImageFiles, str]], total: int) -> str:
+    """Say which images cannot be cut, and what to do."""
+    lines = [f"  {files.id}: {reason}" for files, reason in failed[:MAX_LISTED]]
+    if len(failed) > MAX_LISTED:
+        lines.append(f"  and {len(failed) - MAX_LISTED} more")
+    return "\n".join(
+        [
+            f"{len(failed)} of {total} images cannot be used:",
+            *lines,
+            'mend them, leave them out with images.exclude, or write images.on_error = "skip"',
+        ]
+    )
 
 
 def store_dtype(recipe: Recipe, images: Sequence[SurveyedImage]) -> np.dtype[Any]:

@@ -22,6 +22,7 @@ from ..tasks.source import FileIdentity
 from .blocks import assign_blocks, block_counts
 from .candidates import REASONS, plane_grid
 from .cost import Cost, cost_of
+from .digests import digest_json
 from .errors import RecipeError
 from .files import Found, ImageFiles, find_images, group_of
 from .images import SurveyedImage
@@ -31,6 +32,8 @@ from .rows import Rows, make_rows
 from .splits import SplitResult, assign_splits, require_patches, share_table, split_fractions
 from .survey import Connect, survey
 
+#: The split of an image whose patches are in several splits, or that has none.
+NO_SPLIT = 255
 #: Packages whose version may change what is in a store.
 SOFTWARE = ("patchmill", "numpy", "numcodecs", "zarr", "tifffile", "imagecodecs")
 
@@ -52,7 +55,7 @@ class Plan:
     splits
         Names, wanted and reached shares, and the CSV of groups.
     image_splits
-        uint8, shape (images,): the split of each image; 255 where it has patches in several.
+        uint8, shape (images,): the split of each image; `NO_SPLIT` where it has patches in several.
     patch
         What every patch is.
     cost
@@ -125,8 +128,7 @@ class Plan:
     @cached_property
     def digest(self) -> str:
         """The sha256 of `document`: two plans of one digest make the same store."""
-        text = json.dumps(self.document, sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return sha256(text.encode("ascii")).hexdigest()
+        return digest_json(self.document)
 
 
 def plan(recipe: Recipe, connect: Connect = local_cluster) -> Plan:
@@ -198,7 +200,9 @@ def plan(recipe: Recipe, connect: Connect = local_cluster) -> Plan:
         found=found,
         rows=rows,
         splits=splits,
-        image_splits=np.full(len(images), 255, np.uint8) if maps else splits.split.astype(np.uint8),
+        image_splits=splits.split.astype(np.uint8)
+        if maps is None
+        else np.full(len(images), NO_SPLIT, np.uint8),
         patch=patch,
         cost=cost_of(images, rows, patch),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -11,7 +11,6 @@ from pathlib import Path
 
 from distributed import Client
 
-from ..reader.errors import PatchmillError
 from ..tasks.source import FileIdentity, FileInfo, SourceError
 from ..tasks.survey import survey_files
 from .cache import SurveyCache
@@ -22,8 +21,6 @@ from .window import result_of, run_windowed
 
 #: Files that one task surveys.
 BATCH_FILES = 64
-#: Failures that an error lists before it only counts them.
-MAX_LISTED = 10
 
 
 @dataclass(frozen=True)
@@ -49,11 +46,6 @@ def survey(recipe: Recipe, found: Found, connect: Connect) -> Survey:
         The images and their files.
     connect
         Called only where something is not known from an earlier survey.
-
-    Raises
-    ------
-    PatchmillError
-        Where images cannot be read and `images.on_error` is "raise".
     """
     paths = [file.path for image in found.images for file in image.files]
     infos = _look(recipe, paths, connect)
@@ -64,23 +56,7 @@ def survey(recipe: Recipe, found: Found, connect: Connect) -> Survey:
             images.append(join_files(recipe, found, files, infos))
         except SourceError as error:
             failed.append((files, files.portable(str(error))))
-    if failed and recipe.images.on_error == "raise":
-        raise PatchmillError(failure_text(failed, len(found.images)))
     return Survey(tuple(images), tuple(failed))
-
-
-def failure_text(failed: Sequence[tuple[ImageFiles, str]], total: int) -> str:
-    """Say which images cannot be cut, and what to do."""
-    lines = [f"  {files.id}: {reason}" for files, reason in failed[:MAX_LISTED]]
-    if len(failed) > MAX_LISTED:
-        lines.append(f"  and {len(failed) - MAX_LISTED} more")
-    return "\n".join(
-        [
-            f"{len(failed)} of {total} images cannot be used:",
-            *lines,
-            'mend them, leave them out with images.exclude, or write images.on_error = "skip"',
-        ]
-    )
 
 
 def _look(recipe: Recipe, paths: list[str], connect: Connect) -> dict[str, FileInfo | str]:
