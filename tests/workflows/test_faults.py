@@ -160,15 +160,18 @@ class StopHere(Exception):
     """Stands for a crash of the driver."""
 
 
-def crash_once_failed(monkeypatch) -> None:
-    """Let the driver crash just after it has noted an image that cannot be cut."""
+def crash_once_failed(monkeypatch, cut, tables) -> None:
+    """Cut, and have the driver crash just after it has noted an image that cannot be cut."""
     add = Ledger.add_failed
 
     def add_failed(self, *args):
         add(self, *args)
         raise StopHere
 
-    monkeypatch.setattr(Ledger, "add_failed", add_failed)
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "add_failed", add_failed)
+        with pytest.raises(StopHere):
+            cut(tables)
 
 
 @pytest.fixture
@@ -211,10 +214,7 @@ def test_a_crash_between_a_fault_and_its_mending_leaves_no_old_pixels(
     tmp_path, cut, late_fault, check_store, same_files, monkeypatch
 ):
     tables, _, mend = late_fault
-    with monkeypatch.context() as patch:
-        crash_once_failed(patch)
-        with pytest.raises(StopHere):
-            cut(tables)
+    crash_once_failed(monkeypatch, cut, tables)
     mended = mend()
     outcome = cut(tables)
     check_store(outcome.store, mended)
@@ -226,10 +226,7 @@ def test_a_crash_after_a_fault_and_no_mending(
     tmp_path, cut, late_fault, check_store, same_files, monkeypatch
 ):
     tables, images, _ = late_fault
-    with monkeypatch.context() as patch:
-        crash_once_failed(patch)
-        with pytest.raises(StopHere):
-            cut(tables)
+    crash_once_failed(monkeypatch, cut, tables)
     outcome = cut(tables)
     check_store(outcome.store, images, void=("well=B01",))
     cut(tables, "clean.zarr")
