@@ -1,31 +1,89 @@
 """The reader: a prepared store in, shuffled batches out.
 
 It imports nothing else of patchmill, and of others only numpy, numcodecs and google_crc32c;
-zarr alone for the columns of `index` and `images`, inside the function that reads them.
+zarr alone for the columns of `index` and `images` and for fields in other layouts, inside the
+functions that read them.
 
 ==================  ===================================================================
 `format.py`         format 1 of the store, shared with the writer
 `errors.py`         the errors of all rooms
 `root.py`           the store's own attributes, read and checked
 `field.py`          one field's zarr metadata, read and checked
-`shards.py`         shard files as memory maps, a bounded number of them
-`decode.py`         rows of a field into an array: one slice, one decompression a patch
+`targets.py`        the arrays that reading fills, checked once per call
+`mounts.py`         whether a folder lies on a local file system
+`native.py`         crc32c and blosc on addresses, without Python's lock
+`shards.py`         open shard files, a bounded number of them
+`mapped.py`         a shard file as a memory map
+`pread.py`          a shard file read with `pread`, where a map is no good
+`decode.py`         rows of a field into an array: one checksum, one decoding a patch
+`foreign.py`        fields in other layouts, read through zarr
+`ways.py`           which of these reads a store's fields
 `columns.py`        the 1-D columns of `index` and `images`, read on first use
-`statistics.py`     statistics per channel: of a split, of several splits
+`lookup.py`         a column of `index` or `images`, an entry per position of a view
+`where.py`          conditions on columns, in Python's syntax, without running any
+`selection.py`      the rows of splits and groups, and those that a condition keeps
+`statistics.py`     statistics per channel: of a split, merged over several
+`some_rows.py`      statistics of any rows, from what the store keeps of images and patches
+`randomness.py`     random numbers that are the same with every version of NumPy
 `order.py`          the order of an epoch, from seed and epoch alone
+`sampling.py`       draws by weight, or with equal shares for the classes of a column
+`cap.py`            an order with a limit on samples of one image in a batch
+`memory.py`         how much memory can still be taken, asked before it is taken
 `buffers.py`        batch memory that is re-used once nobody holds it
 `prefetch.py`       work done ahead on threads, delivered in order
+`segments.py`       shared memory without a name, passed on by descriptor
+`channel.py`        messages between two processes, their arrays through shared memory
+`outcome.py`        what became of a job in a worker process
+`worker.py`         a worker process, started as `python -m patchmill.reader.worker`
+`crew.py`           worker processes that do one function's work, whoever is killed
+`processes.py`      work done ahead by a crew, delivered in order
+`values.py`         numbers that callers give, checked
+`ranks.py`          which of several training processes this is
+`schedule.py`       which positions of an epoch's order are whose batch
+`options.py`        the options of a loader, by their types
+`sampler.py`        which samples an epoch has, in which order
+`sources.py`        what a loader can read: views, arrays, anything with items
+`stacking.py`       samples into a batch's arrays
+`substitutes.py`    other samples in the place of damaged ones
+`batches.py`        a batch out of a job: read, crop, transform, stack
+`production.py`     who makes a loader's batches: its own thread, threads or processes
+`stats.py`          what a loader has done and what it cost
 `loader.py`         `Loader`: batches, each sample once per epoch
 `view.py`           `View`: some rows of a store
+`several.py`        `SeveralStores`: stores of the same fields as one
+`joined.py`         the columns of several stores as one
 `store.py`          `open_store` and `Store`
+`stage.py`          `stage`: a store copied to a disk of this machine, checked and resumed
+`stage_files.py`    which files of a store are staged
+`stage_run.py`      one staging: every file in place, the marks, and the root last
+`stage_copy.py`     copies a file and checks its checksums on the way
+`stage_lock.py`     one process at a time stages into a folder
+`stage_place.py`    what is already where a store shall be staged
+`staged.py`         what the folder of a staged store says of itself
+`torch.py`          PyTorch: `PatchDataset`, `PatchIterable`, `TensorLoader`; these files alone
+                    import torch, and are imported only where somebody asks for them
+`torch_dataset.py`  a view as a map style dataset, fetched in whole batches
+`torch_iterable.py` a loader's batches, shared out between DataLoader's workers
+`torch_epochs.py`   which epoch an iteration gives that several processes share
+`torch_loader.py`   `Loader.torch`: tensors without a copy, or on a GPU
+`torch_staging.py`  batches on their way to a GPU, none overwritten in flight
+`torch_tensors.py`  NumPy batches as tensors on the same memory
 ==================  ===================================================================
 """
 
 from __future__ import annotations
 
-from .errors import DamagedStoreError, IncompleteStoreError, PatchmillError, StoreError
+from .errors import (
+    DamagedStoreError,
+    IncompleteStoreError,
+    MemoryLimitError,
+    PatchmillError,
+    StoreError,
+    WorkerError,
+)
 from .field import Field
 from .loader import Loader
+from .several import SeveralStores
 from .store import Store, open_store
 from .view import View
 
@@ -34,9 +92,12 @@ __all__ = [
     "Field",
     "IncompleteStoreError",
     "Loader",
+    "MemoryLimitError",
     "PatchmillError",
+    "SeveralStores",
     "Store",
     "StoreError",
     "View",
+    "WorkerError",
     "open_store",
 ]

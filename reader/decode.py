@@ -1,32 +1,36 @@
-"""Rows of a field into an array: per patch one slice of its shard and one decompression."""
+"""Rows of a field into an array, straight from its shards: per patch one checksum, one decoding."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from struct import Struct
 from typing import Any
 
 import numpy as np
-from numcodecs.blosc import decompress
 from numpy.typing import NDArray
 
 from .errors import DamagedStoreError, IncompleteStoreError
 from .field import Field
-from .format import CHECKSUM_BYTES, MISSING, checksum, shard_name
-from .shards import Shard, ShardError, ShardMaps
+from .format import CHECKSUM_BYTES, MISSING, shard_name
+from .native import RESIDUE, crc32c, decompress
+from .shards import OpenShards, Scratch, Shard, ShardError
+from .staged import refuse_unstaged
+from .targets import is_whole
 
-#: An entry of a shard's index: offset and nbytes.
-_ENTRY = Struct("<QQ")
-_CHECKSUM = Struct("<I")
 #: Of a blosc chunk's header, from byte 4: nbytes decompressed, (block size,) nbytes compressed.
 #: Source: c-blosc, README_CHUNK_FORMAT.rst.
 _BLOSC_SIZES = Struct("<I4xI")
+#: Also the most that a chunk may be larger than its patch (BLOSC_MAX_OVERHEAD).
 _BLOSC_HEADER_BYTES = 16
+
+#: Decodes a chunk: its shard, start and nbytes there, and the place that it fills.
+Decode = Callable[[Shard, int, int, int], None]
 
 
 class FieldReader:
-    """Reads the patches of one field, on any number of threads.
+    """Reads the patches of one field of format 1, on any number of threads.
 
     Parameters
     ----------
@@ -34,7 +38,7 @@ class FieldReader:
         The store's folder.
     field
         What to read.
-    maps
+    shards
         The store's open shards.
     verify
         Whether to check the crc32c of each chunk.
@@ -43,17 +47,22 @@ class FieldReader:
     """
 
     def __init__(
-        self, store: Path, field: Field, maps: ShardMaps, *, verify: bool, is_complete: bool
+        self, store: Path, field: Field, shards: OpenShards[Any], *, verify: bool, is_complete: bool
     ) -> None:
         self.field = field
         self._store = store
-        self._maps = maps
+        self._shards = shards
         self._verify = verify
         self._is_complete = is_complete
         self._folder = str(store / field.name)
 
-    def read_into(self, rows: NDArray[np.int64], out: NDArray[Any]) -> None:
-        """Decode rows of the store.
+    def read_into(
+        self,
+        rows: NDArray[np.int64],
+        out: NDArray[Any],
+        corners: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Decode rows of the store; the arguments are those that `targets` checks.
 
         Parameters
         ----------
@@ -61,61 +70,102 @@ class FieldReader:
             Shape (n,), each within the field.
         out
             Shape (n, *field.shape), the field's dtype, C order; `out[i]` becomes patch `rows[i]`.
+            With `corners`, (n, *lead, h, w) with h and w at most the patch's.
+        corners
+            Shape (n, 2): top-left y, x of the window of each patch that `out` gets.
 
         Raises
         ------
         DamagedStoreError
             For the first chunk that is not what was written; `out` is then partly filled.
         """
-        targets = out.reshape(len(rows), math.prod(self.field.shape)).view(np.uint8)
-        is_blosc = self.field.codec != "none"
-        verify = self._verify
-        rows_per_shard = self.field.rows_per_shard
-        patch_nbytes = self.field.patch_nbytes
-        least_nbytes = _BLOSC_HEADER_BYTES if is_blosc else 1
-        # In the order of the file: one look-up a shard, one map held at a time. The loop is long
-        # and flat since each call in it costs about one hundredth of a patch.
-        order = np.argsort(rows, kind="stable")
-        current = -1
-        for position, row in zip(order.tolist(), rows[order].tolist(), strict=True):
-            number, slot = divmod(row, rows_per_shard)
-            if number != current:
-                shard = self._shard(number, row)
-                memory, data, index_start = shard.memory, shard.data, shard.index_start
-                current = number
-            start, nbytes = _ENTRY.unpack_from(memory, index_start + 16 * slot)
-            stop = start + nbytes - CHECKSUM_BYTES
-            if start + least_nbytes > stop or stop + CHECKSUM_BYTES > index_start:
-                raise self._damaged(number, row, _misplaced(start))
-            source = data[start:stop]
-            if verify and checksum(source) != _CHECKSUM.unpack_from(memory, stop)[0]:
-                raise self._damaged(number, row, "its checksum is wrong")
-            decoded = coded = stop - start
-            if is_blosc:  # which believes its header: a wrong size would write past the patch
-                decoded, coded = _BLOSC_SIZES.unpack_from(memory, start + 4)
-            if decoded != patch_nbytes or coded != stop - start:
-                raise self._damaged(number, row, f"it holds {decoded} bytes, not {patch_nbytes}")
-            if not is_blosc:
-                targets[position] = source
-                continue
+        if len(rows) == 0:
+            return
+        is_windowed = corners is not None and not is_whole(self.field, out)
+        patch = np.empty((1, *self.field.shape), self.field.dtype) if is_windowed else out
+        decode = self._decoder(patch)
+        for shard, row, place, (start, nbytes) in self._chunks(rows):
             try:
-                decompress(source, targets[position])
-            except (RuntimeError, ValueError) as error:
-                raise self._damaged(number, row, f"it cannot be decompressed ({error})") from error
+                decode(shard, start, nbytes, 0 if is_windowed else place)
+            except ShardError as error:
+                raise self._damaged(row, str(error)) from error
+            if is_windowed and corners is not None:
+                y, x = corners[place].tolist()
+                out[place] = patch[0, ..., y : y + out.shape[-2], x : x + out.shape[-1]]
 
-    def _shard(self, number: int, row: int) -> Shard:
+    def _chunks(self, rows: NDArray[np.int64]) -> Iterator[tuple[Shard, int, int, list[int]]]:
+        """Yield shard, row, place in `rows`, and (offset, nbytes) of each chunk.
+
+        In the order of the files: one look-up a shard, and one held at a time.
+        """
+        order = np.argsort(rows, kind="stable")
+        rows = rows[order]
+        numbers, slots = np.divmod(rows, self.field.rows_per_shard)
+        edges = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(rows)]
+        for begin, end in pairwise(edges):
+            shard = self._shard(int(rows[begin]))
+            entries = shard.entries(slots[begin:end])
+            places = order[begin:end].tolist()
+            for row, place, entry in zip(rows[begin:end].tolist(), places, entries, strict=True):
+                yield shard, row, place, entry
+
+    def _decoder(self, out: NDArray[Any]) -> Decode:
+        """Return the function that decodes a chunk into `out[place]`.
+
+        It is a closure since it runs once a patch: what it needs are local names.
+        """
+        targets = out.reshape(len(out), -1).view(np.uint8)
+        address = targets.ctypes.data
+        patch_nbytes = self.field.patch_nbytes
+        verify = self._verify
+        least = _BLOSC_HEADER_BYTES + CHECKSUM_BYTES + 1
+        most = least + patch_nbytes
+        scratch = Scratch()
+
+        def copy(shard: Shard, start: int, nbytes: int, place: int) -> None:
+            if nbytes <= CHECKSUM_BYTES or start + nbytes > shard.index_start:
+                raise ShardError(_misplaced(start))
+            if nbytes != patch_nbytes + CHECKSUM_BYTES:
+                raise ShardError(_unfit(nbytes - CHECKSUM_BYTES, patch_nbytes))
+            written = shard.copy(start, patch_nbytes, targets, place)
+            # Of the copy, which the processor's cache still has.
+            if verify and crc32c(address + place * patch_nbytes, patch_nbytes) != written:
+                raise ShardError("its checksum is wrong")
+
+        def inflate(shard: Shard, start: int, nbytes: int, place: int) -> None:
+            if not least <= nbytes <= most or start + nbytes > shard.index_start:
+                raise ShardError(_misplaced(start))
+            memory, offset, source = shard.fetch(start, nbytes, scratch)
+            if verify and crc32c(source, nbytes) != RESIDUE:
+                raise ShardError("its checksum is wrong")
+            # Blosc believes its header: with a wrong size it reads or writes beyond the chunk.
+            decoded, coded = _BLOSC_SIZES.unpack_from(memory, offset + 4)
+            if decoded != patch_nbytes or coded != nbytes - CHECKSUM_BYTES:
+                raise ShardError(_unfit(decoded, patch_nbytes))
+            target = address + place * patch_nbytes
+            if decompress(source, target, patch_nbytes, 1) != patch_nbytes:
+                raise ShardError("it cannot be decompressed")
+
+        return copy if self.field.codec == "none" else inflate
+
+    def _shard(self, row: int) -> Shard:
+        number = row // self.field.rows_per_shard
         name = shard_name(number, len(self.field.shape) + 1)
         try:
-            return self._maps.get(f"{self._folder}/{name}", self.field.rows_per_shard)
+            shard: Shard = self._shards.get(f"{self._folder}/{name}", self.field.rows_per_shard)
         except ShardError as error:
             if isinstance(error.__cause__, FileNotFoundError) and not self._is_complete:
                 raise IncompleteStoreError(
                     f"{self._store}: shard {self.field.name}/{name} with patch {row} is not "
                     "written yet; run the same `patchmill prepare` again"
                 ) from error
-            raise self._damaged(number, row, str(error)) from error
+            if isinstance(error.__cause__, FileNotFoundError):
+                refuse_unstaged(self._store, f"{self.field.name}/{name}", row)
+            raise self._damaged(row, str(error)) from error
+        return shard
 
-    def _damaged(self, number: int, row: int, fault: str) -> DamagedStoreError:
+    def _damaged(self, row: int, fault: str) -> DamagedStoreError:
+        number = row // self.field.rows_per_shard
         name = shard_name(number, len(self.field.shape) + 1)
         return DamagedStoreError(
             f"{self._store}: shard {self.field.name}/{name}, patch {row}: {fault}; "
@@ -128,3 +178,7 @@ def _misplaced(offset: int) -> str:
     if offset == MISSING:
         return "the shard has no chunk for it"
     return "the shard's index points outside its chunks"
+
+
+def _unfit(found: int, expected: int) -> str:
+    return f"it holds {found} bytes, not {expected}"

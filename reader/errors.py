@@ -17,3 +17,11 @@ class IncompleteStoreError(PatchmillError, FileNotFoundError):
 
 class DamagedStoreError(PatchmillError, OSError):
     """Bytes of a store that are not what was written; names the store, the shard and the patch."""
+
+
+class MemoryLimitError(PatchmillError, MemoryError):
+    """More memory was asked for than is left; says how much of each."""
+
+
+class WorkerError(PatchmillError, RuntimeError):
+    """A worker process could not start, or died again and again on one piece of work."""

@@ -1,15 +1,16 @@
-"""One field of a store: what its zarr metadata say, checked against format 1."""
+"""One field of a store: what its zarr metadata say, and whether that is format 1."""
 
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .errors import DamagedStoreError, StoreError
+from .errors import DamagedStoreError
 from .format import INDEX_CODECS, KEY_SEPARATOR, field_codecs
 from .root import read_json
 
@@ -37,9 +38,12 @@ class Field:
     rows_per_shard
         Number of patches in one shard file.
     codec
-        "lz4", "zstd" or "none".
+        "lz4", "zstd" or "none"; "zarr" where only zarr knows.
     level
         Of the compression.
+    is_fast
+        Whether it is laid out as format 1 says; otherwise it is read through zarr, and its
+        `rows_per_shard` are those of a file.
     """
 
     name: str
@@ -49,6 +53,7 @@ class Field:
     rows_per_shard: int
     codec: str
     level: int
+    is_fast: bool = True
 
     @property
     def patch_nbytes(self) -> int:
@@ -62,62 +67,74 @@ def read_field(store: Path, name: str) -> Field:
     Raises
     ------
     StoreError
-        For an array that is valid zarr but not laid out or coded as format 1 says.
+        For an array that neither this version nor zarr can read.
     DamagedStoreError
         For metadata that are missing or are no zarr array.
     """
-    where = f"{store}: field {name!r}"
     meta = read_json(store / name / "zarr.json")
+    if meta.get("zarr_format") != 3 or meta.get("node_type") != "array":
+        raise DamagedStoreError(
+            f"{store}: field {name!r} is no zarr v3 array; make or copy the store again"
+        )
+    field = parse_field(name, meta)
+    if field is not None:
+        return field
+    from .foreign import foreign_field  # which needs `Field`
+
+    return foreign_field(store, name)
+
+
+def parse_field(name: str, meta: dict[str, Any]) -> Field | None:
+    """Return the field that an array's zarr.json describes; None where that is not format 1."""
     try:
-        if meta["zarr_format"] != 3 or meta["node_type"] != "array":
-            raise DamagedStoreError(f"{where} is no zarr v3 array; make or copy the store again")
-        shape = tuple(int(size) for size in meta["shape"])
-        grid = tuple(int(size) for size in meta["chunk_grid"]["configuration"]["chunk_shape"])
-        if meta["data_type"] not in DATA_TYPES:
-            raise StoreError(f"{where} has data type {meta['data_type']!r}; format 1 has no such")
-        dtype = np.dtype(meta["data_type"]).newbyteorder("<")
-        encoding = meta["chunk_key_encoding"]
-        codec, level = _inner_codec(where, meta["codecs"], (1, *shape[1:]), dtype)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        if isinstance(error, StoreError):
-            raise
-        raise DamagedStoreError(
-            f"{where}: its zarr.json is not that of an array ({error!r}); "
-            "make or copy the store again"
-        ) from error
-    if encoding != {"name": "default", "configuration": {"separator": KEY_SEPARATOR}}:
-        raise StoreError(f"{where} has chunk keys {encoding!r}; format 1 separates them by a dot")
-    if len(shape) < 2 or min(shape[1:]) < 1 or grid[1:] != shape[1:] or min(grid) < 1:
-        raise DamagedStoreError(
-            f"{where} has shape {shape} and shards {grid}; a shard must hold whole patches"
-        )
-    return Field(name, shape[1:], dtype, shape[0], grid[0], codec, level)
+        rows, *shape = map(operator.index, meta["shape"])
+        rows_per_shard = operator.index(meta["chunk_grid"]["configuration"]["chunk_shape"][0])
+        sharding = {"index_location": "end"} | meta["codecs"][0]["configuration"]
+        codec, level = _compression(sharding["codecs"])
+        found = {
+            "chunk_grid": meta["chunk_grid"],
+            "chunk_key_encoding": meta["chunk_key_encoding"],
+            "codecs": [meta["codecs"][0] | {"configuration": sharding}, *meta["codecs"][1:]],
+            "storage_transformers": meta.get("storage_transformers", []),
+        }
+        if meta["data_type"] not in DATA_TYPES or not shape or min(rows + 1, *shape) < 1:
+            return None
+    except (KeyError, TypeError, ValueError, IndexError):
+        return None
+    dtype = np.dtype(meta["data_type"]).newbyteorder("<")
+    if found != _layout(shape, rows_per_shard, field_codecs(dtype, codec, level)):
+        return None
+    return Field(name, tuple(shape), dtype, rows, rows_per_shard, codec, level)
 
 
-def _inner_codec(
-    where: str, codecs: list[Any], chunk: tuple[int, ...], dtype: np.dtype[Any]
-) -> tuple[str, int]:
-    """Return codec and level of a field's chunks, refusing what `field_codecs` does not write."""
-    if [codec["name"] for codec in codecs] != ["sharding_indexed"]:
-        raise StoreError(f"{where} is not sharded; this version reads sharded fields")
-    sharding = codecs[0]["configuration"]
-    if tuple(sharding["chunk_shape"]) != chunk:
-        raise StoreError(
-            f"{where} has chunks of {tuple(sharding['chunk_shape'])}; this version reads one patch "
-            f"a chunk, {chunk}"
-        )
-    inner = sharding["codecs"]
-    blosc = [codec["configuration"] for codec in inner if codec["name"] == "blosc"]
-    codec, level = (blosc[0]["cname"], int(blosc[0]["clevel"])) if blosc else ("none", 0)
-    is_ours = (
-        codec in ("lz4", "zstd", "none")
-        and inner == field_codecs(dtype, codec, level)
-        and sharding["index_codecs"] == INDEX_CODECS
-        and sharding.get("index_location", "end") == "end"
-    )
-    if not is_ours:
-        raise StoreError(
-            f"{where} is coded as {[codec['name'] for codec in inner]}; this version reads bytes, "
-            "blosc (lz4 or zstd) or none, and crc32c, with the shard's index at its end"
-        )
-    return codec, level
+def _compression(codecs: list[dict[str, Any]]) -> tuple[str, int]:
+    """Return name and level of a chunk's compression, as `field_codecs` takes them."""
+    blosc = [codec["configuration"] for codec in codecs if codec["name"] == "blosc"]
+    if not blosc:
+        return "none", 0
+    if blosc[0]["cname"] not in ("lz4", "zstd"):
+        raise ValueError("format 1 has no such compression")
+    return blosc[0]["cname"], operator.index(blosc[0]["clevel"])
+
+
+def _layout(shape: list[int], rows_per_shard: int, codecs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return those parts of a zarr.json that say where the bytes are, as format 1 has them."""
+    return {
+        "chunk_grid": {
+            "name": "regular",
+            "configuration": {"chunk_shape": [rows_per_shard, *shape]},
+        },
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": KEY_SEPARATOR}},
+        "codecs": [
+            {
+                "name": "sharding_indexed",
+                "configuration": {
+                    "chunk_shape": [1, *shape],
+                    "codecs": codecs,
+                    "index_codecs": INDEX_CODECS,
+                    "index_location": "end",
+                },
+            }
+        ],
+        "storage_transformers": [],
+    }

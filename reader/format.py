@@ -15,9 +15,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
+
+from .native import crc32c
 
 FORMAT = 1
 #: Where a store's own attributes are, in those of its root group.
@@ -41,8 +42,9 @@ def shard_name(shard: int, ndim: int) -> str:
 
 
 def checksum(data: bytes | NDArray[np.uint8]) -> int:
-    """Return the crc32c (Castagnoli) of read-only bytes."""
-    return int(google_crc32c.value(data))
+    """Return the crc32c (Castagnoli) of bytes, or of an array that is contiguous."""
+    array = np.frombuffer(data, np.uint8)
+    return int(crc32c(array.ctypes.data, len(array)))
 
 
 def checksum_bytes(data: bytes | NDArray[np.uint8]) -> bytes:

@@ -9,6 +9,7 @@ from typing import Any
 
 from .errors import DamagedStoreError, IncompleteStoreError, StoreError
 from .format import ATTRIBUTE, FORMAT
+from .staged import refuse_half_staged
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,7 @@ def _own_attributes(path: Path) -> dict[str, Any]:
     if not path.is_dir():
         raise StoreError(f"{path} is not a folder; give the folder of a prepared store")
     if not (path / "zarr.json").is_file():
+        refuse_half_staged(path)
         raise StoreError(f"{path} is not a patchmill store, it has no zarr.json")
     content = read_json(path / "zarr.json")
     attributes = content.get("attributes")

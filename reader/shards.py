@@ -1,106 +1,105 @@
-"""Shard files as memory maps: opened on first use, their index checked once, few kept open."""
+"""Shard files, opened on first use, their index checked once; a bounded number stays open."""
 
 from __future__ import annotations
 
 import errno
-import mmap
-import resource
-import sys
+import os
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .format import index_nbytes, unpack_index
-
-#: Far below vm.max_map_count (65,530 on Linux), which other libraries draw on too.
-MOST_MAPS = 8192
-# Before Python 3.13 each map holds a duplicate of its file's descriptor.
-_HOLDS_DESCRIPTOR = sys.version_info < (3, 13)
-_OPTIONS: dict[str, Any] = {} if _HOLDS_DESCRIPTOR else {"trackfd": False}
+#: Errors of a process that has no descriptor or map left.
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 class ShardError(Exception):
     """What is wrong with a shard file; the caller says which, and for which patch."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """A mapped shard file.
+class Scratch:
+    """Memory that a chunk passes through where it cannot be used in place."""
+
+    def __init__(self) -> None:
+        self.memory: NDArray[np.uint8] = np.empty(0, np.uint8)
+        self.address = 0
+
+    def reserve(self, nbytes: int) -> NDArray[np.uint8]:
+        """Return the first bytes of the memory, which grows as needed."""
+        if len(self.memory) < nbytes:
+            self.memory = np.empty(nbytes, np.uint8)
+            self.address = self.memory.ctypes.data
+        return self.memory[:nbytes]
+
+
+class Shard(Protocol):
+    """An open shard file. What it is asked for must lie before `index_start`.
 
     Attributes
     ----------
-    memory
-        The map; alive as long as anything points into it.
-    data
-        The same bytes as an array, read-only.
     index_start
-        Where the index begins: 16 bytes a row, behind all chunks.
+        Where the index begins, behind all chunks: the end of what chunks may take.
     """
 
-    memory: mmap.mmap
-    data: NDArray[np.uint8]
     index_start: int
 
+    def entries(self, slots: NDArray[np.int64]) -> list[list[int]]:
+        """Return offset and nbytes of some rows of the shard, as its index has them."""
 
-def open_shard(file: str, rows_per_shard: int) -> Shard:
-    """Map a shard file and check its index.
+    def fetch(self, start: int, nbytes: int, scratch: Scratch) -> tuple[Any, int, int]:
+        """Return where a chunk is: a buffer, its offset in it, and its address.
 
-    Raises
-    ------
-    ShardError
-        For a file that is missing, too short, or whose index has a wrong checksum.
-    """
-    try:
-        with Path(file).open("rb") as stream:
-            size = stream.seek(0, 2)
-            index_start = size - index_nbytes(rows_per_shard)
-            if index_start < 0:
-                raise ShardError(f"the file has {size} bytes, less than its index needs")
-            memory = mmap.mmap(stream.fileno(), size, access=mmap.ACCESS_READ, **_OPTIONS)
-    except FileNotFoundError as error:
-        raise ShardError("the file is missing") from error
-    data = np.frombuffer(memory, np.uint8)
-    if unpack_index(data[index_start:]) is None:
-        raise ShardError("the checksum of the file's index is wrong")
-    return Shard(memory, data, index_start)
+        It stays there until `scratch` is used again.
+        """
+
+    def copy(self, start: int, nbytes: int, out: NDArray[np.uint8], place: int) -> int:
+        """Copy bytes into `out[place]`; return the checksum written behind them."""
 
 
-def most_open_maps() -> int:
-    """Return how many shards one store may keep mapped: half of the descriptors, at most 8192."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if not _HOLDS_DESCRIPTOR or soft == resource.RLIM_INFINITY:
-        return MOST_MAPS
-    return max(8, min(soft // 2, MOST_MAPS))
+AnyShard = TypeVar("AnyShard", bound=Shard)
 
 
-class ShardMaps:
+class OpenShards(Generic[AnyShard]):
     """The open shards of a store, the least recently used one dropped first.
 
     Safe for threads, none of which ever waits for another: where one changes the dictionary just
-    then, the others leave their own note out, which costs at most a shard mapped twice. Waiting
+    then, the others leave their own note out, which costs at most a shard opened twice. Waiting
     could deadlock: the garbage collector may run in whoever holds the lock and close an abandoned
-    loader, which joins threads that want the lock. A shard that is dropped is unmapped when the
+    loader, which joins threads that want the lock. A shard that is dropped is closed when the
     last thread is done with it.
+
+    Parameters
+    ----------
+    open_shard
+        Opens a file whose shard has a given number of rows; raises `ShardError`.
+    limit
+        How many to keep open.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, open_shard: Callable[[str, int], AnyShard], limit: int) -> None:
+        self._open_shard = open_shard
         self._limit = limit
-        self._open: OrderedDict[str, Shard] = OrderedDict()
-        self._lock = threading.Lock()
+        self._forget()
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def get(self, file: str, rows_per_shard: int) -> Shard:
-        """Return a shard, mapped now if it is not; raises `ShardError` as `open_shard` does."""
+    def get(self, file: str, rows_per_shard: int) -> AnyShard:
+        """Return a shard, opened now if it is not.
+
+        Raises
+        ------
+        ShardError
+            For a file that is missing, too short, or whose index has a wrong checksum.
+        """
+        if os.getpid() != self._process:
+            self._forget()
         shard = self._open.get(file)
         if shard is None:
-            shard = self._map(file, rows_per_shard)
+            shard = self._open_anew(file, rows_per_shard)
         if self._lock.acquire(blocking=False):
             try:
                 self._open[file] = shard
@@ -111,16 +110,23 @@ class ShardMaps:
                 self._lock.release()
         return shard
 
-    def _map(self, file: str, rows_per_shard: int) -> Shard:
+    def _forget(self) -> None:
+        # In a forked child the lock may be one that a thread of the parent held just then, and
+        # that nobody will ever release.
+        self._lock = threading.Lock()
+        self._open: OrderedDict[str, AnyShard] = OrderedDict()
+        self._process = os.getpid()
+
+    def _open_anew(self, file: str, rows_per_shard: int) -> AnyShard:
         try:
-            return open_shard(file, rows_per_shard)
+            return self._open_shard(file, rows_per_shard)
         except OSError as error:
-            if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+            if error.errno not in _EXHAUSTED:
                 raise
-        # Others took the descriptors: make do with few maps.
+        # Others took the descriptors: make do with few shards.
         if self._lock.acquire(blocking=False):
             try:
                 self._open.clear()
             finally:
                 self._lock.release()
-        return open_shard(file, rows_per_shard)
+        return self._open_shard(file, rows_per_shard)

@@ -56,6 +56,17 @@ def merge_statistics(parts: Iterable[Statistics]) -> Statistics:
         key: np.stack(values)
         for key, values in _transposed(parts).items()  # each (part, c)
     }
+    return merge_parts(stacked)
+
+
+def no_statistics(channels: int) -> Statistics:
+    """Return the statistics of no pixels."""
+    unknown = {measure: np.full(channels, np.nan) for measure in MEASURES}
+    return {"count": np.zeros(channels, np.int64), **unknown}
+
+
+def merge_parts(stacked: Statistics) -> Statistics:
+    """Return the statistics of all pixels of several disjoint parts, each array (part, c)."""
     count = stacked["count"]
     total = count.sum(axis=0)
     seen = count > 0

@@ -4,41 +4,86 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypedDict, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .columns import Columns
-from .decode import FieldReader
 from .errors import DamagedStoreError, StoreError
 from .field import Field, read_field
-from .loader import Batch, Loader
+from .loader import Loader
+from .lookup import Rows
+from .options import Batch, LoaderOptions
 from .root import Root, read_root
-from .shards import ShardMaps, most_open_maps
 from .statistics import Statistics, split_statistics
-from .view import Rows, View
+from .targets import check_rows, check_target
+from .view import View
+from .ways import Io, choose_io, make_readers
+
+if TYPE_CHECKING:
+    from .several import SeveralStores
+
+
+class StoreOptions(TypedDict):
+    """What `open_store` was asked for, beside the path."""
+
+    allow_incomplete: bool
+    verify: bool
+    io: Io | None
+
+
+@overload
+def open_store(  # type: ignore[overload-overlap]  # a text is a sequence of texts, too
+    path: str | os.PathLike[str],
+    *,
+    allow_incomplete: bool = False,
+    verify: bool = True,
+    io: Io | None = None,
+) -> Store: ...
+
+
+@overload
+def open_store(
+    path: Sequence[str | os.PathLike[str]],
+    *,
+    allow_incomplete: bool = False,
+    verify: bool = True,
+    io: Io | None = None,
+) -> SeveralStores: ...
 
 
 def open_store(
-    path: str | os.PathLike[str], *, allow_incomplete: bool = False, verify: bool = True
-) -> Store:
-    """Open a prepared store.
+    path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    *,
+    allow_incomplete: bool = False,
+    verify: bool = True,
+    io: Io | None = None,
+) -> Store | SeveralStores:
+    """Open a prepared store, or several as one.
 
     Parameters
     ----------
     path
-        The store's folder.
+        The store's folder; or a list of folders, of stores that have the same channels, patches
+        and fields, see `SeveralStores`.
     allow_incomplete
         Open a store whose run has not finished too; patches that are not there yet raise
         `IncompleteStoreError` when they are read.
     verify
         Check the checksum of each chunk that is read.
+    io
+        How shards are read: "map" (memory maps) or "pread". By default maps where the store lies
+        on a local file system, and "pread" elsewhere: there maps are slow, and a file that
+        another host cuts short would end this process. `store.io` says which.
 
     Raises
     ------
+    ValueError
+        For another `io`.
     StoreError
         For what is not a store, or one that this version cannot read.
     IncompleteStoreError
@@ -52,18 +97,25 @@ def open_store(
     Traceback (most recent call last):
     patchmill.reader.errors.StoreError: absent is not a folder; give the folder of a prepared store
     """
+    if not isinstance(path, str | os.PathLike):
+        from .several import SeveralStores  # which are made of stores
+
+        options = StoreOptions(allow_incomplete=allow_incomplete, verify=verify, io=io)
+        return SeveralStores([open_store(each, **options) for each in path])
     if "://" in os.fspath(path):
         raise StoreError(f"{os.fspath(path)} is not a folder; this version reads local stores")
-    root = read_root(Path(path), allow_incomplete=allow_incomplete)
-    fields = {name: read_field(root.path, name) for name in root.fields}
-    _check_fields(root, fields)
-    return Store(root, fields, verify=verify)
+    options = StoreOptions(allow_incomplete=allow_incomplete, verify=verify, io=io)
+    store = _open(Path(path), options)
+    _ = store.rows  # whose faults belong here
+    return store
 
 
 class Store:
     """A prepared store; it behaves like the `View` of all its valid rows.
 
-    Made by `open_store`. Safe to read from several threads.
+    Made by `open_store`. Safe to read from several threads, and after a fork. Pickled, it is its
+    path and options: unpickled, the store there is opened, and nothing of it is held open until
+    it is read.
 
     Attributes
     ----------
@@ -83,12 +135,13 @@ class Store:
     index, images
         Columns with one entry per row, void ones included, and per source image; read on first
         use.
-    rows
-        The valid rows, ascending.
+    io
+        How shards are read: "map" or "pread".
     """
 
-    def __init__(self, root: Root, fields: Mapping[str, Field], *, verify: bool) -> None:
+    def __init__(self, root: Root, fields: Mapping[str, Field], options: StoreOptions) -> None:
         rows = next(iter(fields.values())).rows
+        self._options = options
         self.path = root.path
         self.attributes: Mapping[str, Any] = MappingProxyType(root.attributes)
         self.is_complete = root.is_complete
@@ -101,82 +154,20 @@ class Store:
         )
         self.index = Columns(root.path / "index", rows)
         self.images = Columns(root.path / "images")
-        maps = ShardMaps(most_open_maps())
-        self._readers = {
-            name: FieldReader(root.path, field, maps, verify=verify, is_complete=root.is_complete)
-            for name, field in fields.items()
-        }
-        self.rows: Rows = self._valid_rows(rows, root.void)
-
-    @property
-    def _all(self) -> View:
-        # Made anew, since a view that the store kept would keep the store, and its maps, in turn
-        # until the garbage collector runs.
-        return View(self, tuple(self.splits), self.rows)
-
-    def __len__(self) -> int:
-        return len(self._all)
-
-    def __getitem__(self, position: SupportsIndex) -> dict[str, Any]:
-        return self._all[position]
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return iter(self._all)
-
-    def __repr__(self) -> str:
-        splits = ", ".join(f"{name} {b - a}" for name, (a, b) in self.splits.items())
-        fields = ", ".join(f"{f.name} {f.shape} {f.dtype}" for f in self.fields.values())
-        return f"Store({str(self.path)!r}: {len(self)} patches; {splits}; {fields})"
-
-    def select(self, *, split: str | Sequence[str]) -> View:
-        """Return the view of one split or several, see `View.select`."""
-        return self._all.select(split=split)
-
-    def read(self, rows: Sequence[int] | NDArray[Any]) -> Batch:
-        """Read several samples at once, see `View.read`."""
-        return self._all.read(rows)
-
-    def read_rows_into(self, rows: NDArray[np.int64], out: Mapping[str, NDArray[Any]]) -> None:
-        """Decode rows of the store into an array (n, c, y, x) per field; the base of all reading.
-
-        Raises
-        ------
-        DamagedStoreError
-            For the first chunk that is not what was written; names store, shard and patch.
-        """
-        for name, array in out.items():
-            field = self.fields[name]
-            wanted = (len(rows), *field.shape)
-            if (array.shape, array.dtype) != (wanted, field.dtype) or not array.flags.c_contiguous:
-                raise ValueError(
-                    f"the array for {name!r} is {array.dtype} of shape {array.shape}; "
-                    f"give one of {field.dtype} and {wanted}, in C order"
-                )
-            self._readers[name].read_into(rows, array)
-
-    def loader(
-        self,
-        batch_size: int,
-        *,
-        shuffle: bool = False,
-        seed: int = 0,
-        num_workers: int = 1,
-        prefetch: int = 2,
-        drop_last: bool = False,
-        fields: Sequence[str] | None = None,
-    ) -> Loader:
-        """Return a `Loader` of all valid rows; see there for the arguments."""
-        return self._all.loader(
-            batch_size,
-            shuffle=shuffle,
-            seed=seed,
-            num_workers=num_workers,
-            prefetch=prefetch,
-            drop_last=drop_last,
-            fields=fields,
+        self.io: Io = choose_io(root.path, options["io"])
+        self._readers = make_readers(
+            root.path,
+            fields,
+            io=self.io,
+            verify=options["verify"],
+            is_complete=root.is_complete,
         )
+        self._row_counts = rows, root.void
 
-    def _valid_rows(self, rows: int, void: int) -> Rows:
+    @cached_property
+    def rows(self) -> Rows:
+        """The valid rows, ascending."""
+        rows, void = self._row_counts
         if void == 0:
             return range(rows)
         if "valid" not in self.index:
@@ -188,6 +179,120 @@ class Store:
                 f"{rows - len(valid)}; make or copy the store again"
             )
         return valid
+
+    @property
+    def view(self) -> View:
+        """The view of all valid rows."""
+        # Made anew, since a view that the store kept would keep the store, and its maps, in turn
+        # until the garbage collector runs.
+        return View(self, tuple(self.splits), self.rows)
+
+    def __len__(self) -> int:
+        return len(self.view)
+
+    def __getitem__(self, position: SupportsIndex) -> dict[str, Any]:
+        return self.view[position]
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self.view)
+
+    def __repr__(self) -> str:
+        splits = ", ".join(f"{name} {b - a}" for name, (a, b) in self.splits.items())
+        fields = ", ".join(f"{f.name} {f.shape} {f.dtype}" for f in self.fields.values())
+        return f"Store({str(self.path)!r}: {len(self)} patches; {splits}; {fields})"
+
+    @property
+    def is_fast(self) -> bool:
+        """Whether all fields are laid out as format 1 says, so that zarr is not needed."""
+        return all(field.is_fast for field in self.fields.values())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The other process may have another working directory.
+        return _reopen, (os.path.abspath(self.path), self._options, self._identity())  # noqa: PTH100
+
+    def _identity(self) -> dict[str, Any]:
+        """What two stores must share for a row of one to be the same row of the other."""
+        rows, void = self._row_counts
+        return {"plan": self.attributes.get("plan"), "rows": rows, "void rows": void}
+
+    @property
+    def parts(self) -> tuple[tuple[int, Store], ...]:
+        """The stores that this one is made of, each with its first row: itself."""
+        return ((0, self),)
+
+    def select(
+        self,
+        *,
+        split: str | Sequence[str] | None = None,
+        group: str | Sequence[str] | Sequence[tuple[str, ...]] | None = None,
+        where: str | None = None,
+    ) -> View:
+        """Return the view of some splits, groups or other rows, see `View.select`."""
+        return self.view.select(split=split, group=group, where=where)
+
+    def column(self, name: str) -> NDArray[Any]:
+        """Return a column of `index` or `images`, an entry per valid row, see `View.column`."""
+        return self.view.column(name)
+
+    def read(self, rows: Sequence[int] | NDArray[Any]) -> Batch:
+        """Read several samples at once, see `View.read`."""
+        return self.view.read(rows)
+
+    def read_rows_into(
+        self,
+        rows: NDArray[np.int64],
+        out: Mapping[str, NDArray[Any]],
+        corners: NDArray[np.int64] | None = None,
+    ) -> None:
+        """Decode rows of the store into an array (n, c, y, x) per field; the base of all reading.
+
+        Parameters
+        ----------
+        rows
+            Shape (n,), int64.
+        out
+            Field names to arrays of shape (n, *field.shape), the field's dtype, C order. With
+            `corners`, the last two axes may be smaller than the patch's.
+        corners
+            Shape (n, 2), int64: top-left y, x of a window in each patch, in pixels. Each array
+            then gets the windows of its own last two axes.
+
+        Raises
+        ------
+        DamagedStoreError
+            For the first chunk that is not what was written; names store, shard and patch.
+        """
+        for name, array in out.items():
+            field = self.fields[name]
+            check_rows(rows, field.rows)
+            check_target(field, len(rows), array, corners)
+        for name, array in out.items():
+            self._readers[name].read_into(rows, array, corners)
+
+    def loader(self, batch_size: int, **options: Unpack[LoaderOptions]) -> Loader:
+        """Return a `Loader` of all valid rows; the options are its keyword arguments."""
+        return self.view.loader(batch_size, **options)
+
+
+def _open(path: Path, options: StoreOptions) -> Store:
+    root = read_root(path, allow_incomplete=options["allow_incomplete"])
+    fields = {name: read_field(root.path, name) for name in root.fields}
+    _check_fields(root, fields)
+    return Store(root, fields, options)
+
+
+def _reopen(path: str, options: StoreOptions, identity: dict[str, Any]) -> Store:
+    """Open a store that was pickled elsewhere; it must still be the same one.
+
+    Its void rows are not looked up, which takes zarr: a view that travels brings its own rows.
+    """
+    store = _open(Path(path), options)
+    if store._identity() != identity:
+        raise StoreError(
+            f"{path} has {store._identity()}, and the store that was pickled had {identity}; "
+            "it was made again in between: open it anew"
+        )
+    return store
 
 
 def _check_fields(root: Root, fields: Mapping[str, Field]) -> None:

@@ -4,38 +4,50 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, SupportsIndex, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import IncompleteStoreError
 from .field import Field
-from .loader import Batch, Loader
-from .statistics import Statistics, merge_statistics
+from .lookup import Lookup, Rows
+from .options import Batch, LoaderOptions
+from .selection import (
+    group_columns,
+    in_groups,
+    places_of,
+    rows_in_both,
+    rows_kept,
+    rows_within,
+    shard_edges,
+    split_ranges,
+)
+from .some_rows import rows_statistics
+from .statistics import Statistics
+from .where import holds
 
 if TYPE_CHECKING:
+    from .loader import Loader
+    from .several import SeveralStores
     from .store import Store
-
-#: Rows of a store, ascending; a range where they follow each other.
-Rows = range | NDArray[np.int64]
 
 
 class View:
-    """The valid rows of some splits of a store, in row order; made by `Store.select`.
+    """Some valid rows of a store, in row order; made by `Store.select`.
 
     Parameters
     ----------
     store
         Where the patches are.
     splits
-        Names of the splits, in row order.
+        Names of the splits that its rows are from, in the store's order; after a condition there
+        may be none of one of them.
     rows
         Rows of the store, ascending.
     """
 
-    def __init__(self, store: Store, splits: Sequence[str], rows: Rows) -> None:
+    def __init__(self, store: Store | SeveralStores, splits: Sequence[str], rows: Rows) -> None:
         self.store = store
         self.splits = tuple(splits)
         self.rows = rows
@@ -50,38 +62,110 @@ class View:
         """Names along the axis `c` of `image`."""
         return self.store.channels
 
-    @property
+    @cached_property
     def statistics(self) -> Statistics:
-        """Statistics of the view's pixels: count, mean, std, min, max, each of shape (c,)."""
-        known = self.store.statistics
-        if not all(split in known for split in self.splits):
-            raise IncompleteStoreError(
-                f"{self.store.path} has no statistics of {', '.join(self.splits)}; "
-                "they are written when its run finishes"
-            )
-        return merge_statistics(known[split] for split in self.splits)
+        """Statistics of the view's pixels: count, mean, std, min, max, each of shape (c,).
 
-    def select(self, *, split: str | Sequence[str]) -> View:
-        """Return the view of some of this view's splits.
+        Of the pixels that a patch has from its image: neither padding nor the border of
+        `patches.margin_px` counts, and a pixel in two patches counts twice. Exact for whole
+        splits and whole images, whose statistics the store keeps. Of other rows they are merged
+        from the columns of the patches, which is as exact, but for NaN pixels of float images:
+        there a patch weighs as if it had none.
+        """
+        return rows_statistics(self.store.parts, self.rows, len(self.channels))
+
+    @property
+    def block_starts(self) -> NDArray[np.int64]:
+        """The positions, ascending from 0, at which the samples of another shard begin."""
+        starts = np.unique(places_of(self.rows, shard_edges(self.store.parts)))
+        return starts[starts < len(self)]
+
+    def column(self, name: str) -> NDArray[Any]:
+        """Return a column of `index` or, of each position's image, of `images`.
+
+        A name in both is that of `index`; entries of an enumeration (`split`, …) are its names.
+        Texts are objects. Shape (n,), one per position, or (n, …) for columns of several values.
+
+        Raises
+        ------
+        ValueError
+            For a column that is not there; it names those that are.
+        """
+        return self._columns[name].entries
+
+    def classes(self, name: str) -> NDArray[np.int64]:
+        """Return which of a column's different values each position has: numbers from 0, (n,).
+
+        Raises
+        ------
+        ValueError
+            For a column that is not there, or has several values per entry.
+        """
+        column = self._columns[name]
+        if column.table.ndim != 1:
+            raise ValueError(
+                f"the column {name!r} has entries of shape {column.table.shape[1:]}; "
+                "classes need one of single values"
+            )
+        return column.classes
+
+    @property
+    def _columns(self) -> Lookup:
+        return Lookup(self.store.index, self.store.images, self.rows)
+
+    def select(
+        self,
+        *,
+        split: str | Sequence[str] | None = None,
+        group: str | Sequence[str] | Sequence[tuple[str, ...]] | None = None,
+        where: str | None = None,
+    ) -> View:
+        """Return the view of some of this view's rows: those that fit all that is given.
 
         Parameters
         ----------
         split
             Name of a split, or several; the rows come in row order in any case.
+        group
+            A group of the recipe's `images.group`, or several: the value of its column or, where
+            it has several, a tuple of their values. Without such columns each image is a group,
+            by its `id`.
+        where
+            A condition on columns, see `column`, in Python's syntax:
+            `'site in ("1", "2") and mean_DAPI > 200'`. There are comparisons (chained ones too),
+            `in` and `not in` with a tuple, and, or, not, + - * / // %, parentheses, numbers and
+            texts; `column("a name")` stands for a name that is none in Python. Nothing of it is
+            run. It may leave nothing.
 
         Raises
         ------
         ValueError
-            For a split that is not there; it names those that are.
+            For a split or a group that this view does not have, with those that it has; for a
+            condition that is none.
+
+        Examples
+        --------
+        A view of a view is as good as any: `view.select(split="train").select(where="t == 0")`.
         """
-        wanted = [split] if isinstance(split, str) else list(split)
-        unknown = [name for name in wanted if name not in self.splits]
-        if unknown or not wanted:
+        names, rows = self.splits, self.rows
+        if split is not None:
+            names = self._chosen([split] if isinstance(split, str) else list(split))
+            rows = rows_within(rows, split_ranges(self.store.parts, names))
+        if group is not None:
+            # Of this view, whatever its splits: a group of another split leaves nothing.
+            kept = in_groups(group, group_columns(self.store.parts), self._columns)
+            rows = rows_in_both(rows, rows_kept(self.rows, kept))
+        if where is not None:
+            columns = Lookup(self.store.index, self.store.images, rows)
+            rows = rows_kept(rows, holds(where, columns))
+        return View(self.store, names, rows)
+
+    def _chosen(self, splits: list[str]) -> tuple[str, ...]:
+        unknown = [name for name in splits if name not in self.splits]
+        if unknown or not splits:
             found = ", ".join(map(repr, unknown)) or "none"
             raise ValueError(f"split {found} is not among {', '.join(map(repr, self.splits))}")
-        chosen = [name for name in self.splits if name in wanted]
-        ranges = [range(*self.store.splits[name]) for name in chosen]
-        return View(self.store, chosen, _rows_within(self.rows, ranges))
+        return tuple(name for name in self.splits if name in splits)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -95,7 +179,8 @@ class View:
         return (self[position] for position in range(len(self)))
 
     def __repr__(self) -> str:
-        return f"View({str(self.store.path)!r}, {', '.join(self.splits)}: {len(self)} patches)"
+        where = " + ".join(str(store.path) for _, store in self.store.parts)
+        return f"View({where!r}, {', '.join(self.splits)}: {len(self)} patches)"
 
     def read(self, rows: Sequence[int] | NDArray[Any]) -> Batch:
         """Read several samples at once.
@@ -135,7 +220,10 @@ class View:
         return block | {"index": index}
 
     def read_into(
-        self, positions: NDArray[np.int64], out: Mapping[str, NDArray[Any]]
+        self,
+        positions: NDArray[np.int64],
+        out: Mapping[str, NDArray[Any]],
+        corners: NDArray[np.int64] | None = None,
     ) -> NDArray[np.int64]:
         """Read samples into given arrays, and return their rows in the store.
 
@@ -145,10 +233,18 @@ class View:
             Shape (n,), each from 0 to `len(self)` - 1.
         out
             Field names to arrays of shape (n, *field.shape), the field's dtype, C order.
+        corners
+            Of windows in the patches, see `Store.read_rows_into`.
         """
-        rows = _rows_at(self.rows, positions)
-        self.store.read_rows_into(rows, out)
+        rows = self.rows_at(positions)
+        self.store.read_rows_into(rows, out, corners)
         return rows
+
+    def rows_at(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the rows in the store of some positions, each from 0 to `len(self)` - 1."""
+        if isinstance(self.rows, range):
+            return positions + self.rows.start
+        return self.rows[positions]
 
     def choose_fields(self, names: Sequence[str] | None) -> list[Field]:
         """Return the named fields, or all; a ValueError names those that there are."""
@@ -158,48 +254,8 @@ class View:
             raise ValueError(f"fields are {names!r}; give a list out of {list(self.fields)}")
         return [self.fields[name] for name in chosen]
 
-    def loader(
-        self,
-        batch_size: int,
-        *,
-        shuffle: bool = False,
-        seed: int = 0,
-        num_workers: int = 1,
-        prefetch: int = 2,
-        drop_last: bool = False,
-        fields: Sequence[str] | None = None,
-    ) -> Loader:
-        """Return a `Loader` of this view; see there for the arguments."""
-        return Loader(
-            self,
-            batch_size,
-            shuffle=shuffle,
-            seed=seed,
-            num_workers=num_workers,
-            prefetch=prefetch,
-            drop_last=drop_last,
-            fields=fields,
-        )
+    def loader(self, batch_size: int, **options: Unpack[LoaderOptions]) -> Loader:
+        """Return a `Loader` of this view; the options are its keyword arguments."""
+        from .loader import Loader  # which reads views
 
-
-def _rows_at(rows: Rows, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the rows at some positions."""
-    if isinstance(rows, range):
-        return positions + rows.start
-    return rows[positions]
-
-
-def _rows_within(rows: Rows, ranges: Sequence[range]) -> Rows:
-    """Return those rows that lie in any of the ascending ranges."""
-    if not isinstance(rows, range):
-        cuts = np.searchsorted(rows, [[part.start, part.stop] for part in ranges])
-        return np.concatenate([rows[start:stop] for start, stop in cuts])
-    parts = [
-        range(max(part.start, rows.start), min(part.stop, rows.stop)) for part in ranges if part
-    ]
-    parts = [part for part in parts if part]
-    if not parts:
-        return range(0)
-    if all(one.stop == next_.start for one, next_ in pairwise(parts)):
-        return range(parts[0].start, parts[-1].stop)
-    return np.concatenate([np.arange(part.start, part.stop) for part in parts])
+        return Loader(self, batch_size, **options)

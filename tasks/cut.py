@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,22 +22,24 @@ from .statistics import channel_moments, moments_dtype
 
 @dataclass(frozen=True)
 class PatchSpec:
-    """What every patch of a store is.
+    """What every patch of a store is: a window of an image, and the border around it.
 
     Attributes
     ----------
     channels
         Number of them.
     size
-        (y, x) in pixels.
+        (y, x) of the window in pixels, without the border.
     dtype
         Of the store.
     pad
-        What lies beyond an image's edge: "reflect" or a value.
+        What lies beyond an image's edges: "reflect" or a value.
     codec, level
         Of a chunk.
     rows_per_shard
         Entries in a shard's index.
+    margin_px
+        Width of the border on each side in y and x.
     """
 
     channels: int
@@ -46,6 +49,17 @@ class PatchSpec:
     codec: str
     level: int
     rows_per_shard: int
+    margin_px: int = 0
+
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        """(y, x) of a stored patch in pixels: the window and its border."""
+        return self.size[0] + 2 * self.margin_px, self.size[1] + 2 * self.margin_px
+
+    @property
+    def nbytes(self) -> int:
+        """Size of a stored patch, uncompressed."""
+        return self.channels * math.prod(self.stored_size) * self.dtype.itemsize
 
 
 @dataclass(frozen=True)
@@ -65,7 +79,7 @@ class ShardSpec:
     t, z
         int32, shape (n,).
     y, x
-        int64, shape (n,): top-left corners in the image.
+        int64, shape (n,): top-left corners of the windows in the image.
     void
         Images (rows in `images/`) whose rows are left out because they cannot be read.
     """
@@ -145,17 +159,24 @@ def _chunks(
             raise SourceError(error.text, spec.images[source]) from error
         held = held_pixels(spec.y[rows], spec.x[rows], spec.patch.size, image.shape)
         for row, patch, (height, width) in zip(rows.tolist(), patches, held.tolist(), strict=True):
-            # Padding is no measurement: it does not count.
-            channel_moments(patch[:, :height, :width], moments[row])
+            # Padding is no measurement, and a border is its neighbours': neither counts.
+            window = without_border(patch, spec.patch.margin_px)
+            channel_moments(window[:, :height, :width], moments[row])
             yield encode_chunk(patch, spec.patch.codec, spec.patch.level)
 
 
 def held_pixels(
     y: NDArray[np.int64], x: NDArray[np.int64], size: tuple[int, int], shape: tuple[int, int]
 ) -> NDArray[np.int64]:
-    """Return how many rows and columns of each patch lie inside the image, int64, shape (n, 2)."""
+    """Return how many rows and columns of each window lie inside the image, int64, shape (n, 2)."""
     ends = np.stack([shape[0] - y, shape[1] - x], axis=1)
     return np.minimum(ends, size)
+
+
+def without_border(patch: NDArray[Any], margin_px: int) -> NDArray[Any]:
+    """Return the window of a stored patch (..., y, x), a view."""
+    height, width = patch.shape[-2:]
+    return patch[..., margin_px : height - margin_px, margin_px : width - margin_px]
 
 
 def cut_plane(
@@ -171,26 +192,30 @@ def cut_plane(
     Parameters
     ----------
     y, x
-        int64, shape (n,): their top-left corners.
+        int64, shape (n,): top-left corners of their windows; a border lies around these.
 
     Returns
     -------
     patches
-        Shape (n, c, y, x), C order, of the store's type; valid until the same thread calls again.
+        Shape (n, c, y, x), borders included, C order, of the store's type; valid until the same
+        thread calls again.
     """
-    height, width = patch.size
+    y, x = y - patch.margin_px, x - patch.margin_px
+    height, width = patch.stored_size
     reflect = patch.pad == "reflect"
     patches = scratch("patches", (len(y), patch.channels, height, width), patch.dtype)
     y0, y1 = source_span(y, height, source.shape[0], reflect)
     x0, x1 = source_span(x, width, source.shape[1], reflect)
     windows = np.stack([y0, y1, x0, x1], axis=1)
-    beyond = (y + height > source.shape[0]) | (x + width > source.shape[1])
+    beyond = (y < 0) | (x < 0) | (y + height > source.shape[0]) | (x + width > source.shape[1])
     targets: list[NDArray[Any]] = list(patches)
     for i in np.flatnonzero(beyond).tolist():
         if not reflect:
             patches[i] = patch.pad
-        # What is read never takes more room than the patch, mirrored or not.
-        targets[i] = patches[i, :, : y1[i] - y0[i], : x1[i] - x0[i]]
+        # What is read never takes more room than the patch. Mirrored pixels are moved about
+        # afterwards; a value is left around what is read into its place.
+        top, left = (0, 0) if reflect else (y0[i] - y[i], x0[i] - x[i])
+        targets[i] = patches[i, :, top : top + y1[i] - y0[i], left : left + x1[i] - x0[i]]
     read_windows(source, t, z, windows, targets)
     if reflect:
         for i in np.flatnonzero(beyond).tolist():

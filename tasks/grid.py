@@ -1,4 +1,4 @@
-"""Where patches lie along one axis, and what they hold beyond the image's edge.
+"""Where patches lie along one axis, and what they hold beyond the image's edges.
 
 Pure integer arithmetic: no pixels, no files.
 """
@@ -80,15 +80,18 @@ def source_span(
     Parameters
     ----------
     starts
-        int64, shape (n,): first pixel of each window.
+        int64, shape (n,): first pixel of each window, negative for one that begins before the
+        image; each window must have at least one pixel of it.
     size, length
         Of the window and the image, in pixels.
     reflect
-        Whether what lies beyond the edge is mirrored, which reads pixels before the window.
+        Whether what lies beyond the edges is mirrored, which reads pixels beside the window.
     """
-    first, last = starts.copy(), np.minimum(starts + size, length)
+    first, last = np.maximum(starts, 0), np.minimum(starts + size, length)
     if reflect:
+        before = np.maximum(-starts, 0)
         beyond = np.maximum(starts + size - length, 0)
-        # A mirror image reaches as far back as it reaches beyond the edge, at most to pixel 0.
+        # A mirror image reaches as far into the image as it reaches out of it, at most through it.
         first = np.minimum(first, np.maximum(length - 1 - beyond, 0))
+        last = np.maximum(last, np.where(before > 0, np.minimum(before + 1, length), 0))
     return first, last

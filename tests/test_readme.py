@@ -48,7 +48,7 @@ def test_the_recipe_the_commands_and_the_reader(readme, folder, monkeypatch):
     monkeypatch.setenv("PATCHMILL_CACHE", str(folder / "cache"))
     _, _, mill = blocks(readme, "sh")
     commands = [line.split("#")[0].split() for line in mill.splitlines()]
-    assert [command[1] for command in commands] == ["plan", "prepare", "info", "verify"]
+    assert [command[1] for command in commands] == ["plan", "prepare", "info", "verify", "stage"]
     for program, *arguments in commands:
         assert program == "patchmill"
         done = CliRunner().invoke(cli, arguments)

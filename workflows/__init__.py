@@ -3,7 +3,7 @@
 A run reads from top to bottom:
 
 main.py           the console entry: says what is missing, then runs cli.py
-cli.py            the commands: plan, prepare, info, verify, demo
+cli.py            the commands: plan, prepare, info, verify, stage, demo
 recipe.py         the recipe, validated before any image is opened
 sections.py       the recipe's tables, each with what can be checked inside it
 values.py         the kinds of value that keys take
@@ -37,6 +37,7 @@ ledger.py         what is finished
 summary.py        merges statistics
 finish.py         columns, statistics, and the mark of completeness
 progress.py       how a run goes
+stage_bar.py      how a staging goes
 verification.py   checks a store from end to end
 info.py           what there is to say of a store or a plan
 demo.py           the demo

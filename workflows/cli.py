@@ -1,4 +1,4 @@
-"""The command line: plan, prepare, info, verify, demo."""
+"""The command line: plan, prepare, info, verify, stage, demo."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ from dask.utils import parse_bytes
 
 from ..cluster import ClusterError
 from ..reader.errors import PatchmillError
+from ..reader.stage import NUM_WORKERS, stage
 from .demo import run_demo
-from .info import describe_plan, describe_store, plan_lines, store_lines
+from .info import describe_plan, describe_store, human_bytes, plan_lines, store_lines
 from .job import prepare
 from .planning import plan
 from .progress import Live
 from .recipe import Recipe
+from .stage_bar import StageBar
 from .verification import verify
 
 
@@ -136,6 +138,27 @@ def verify_command(store: Path) -> None:
         click.echo(f"{store}: damaged; make or copy it again", err=True)
         sys.exit(1)
     click.echo(f"{store}: {found.patches:,} patches are what was written")
+
+
+@cli.command("stage")
+@store_argument
+@click.argument("dest", type=click.Path(path_type=Path))
+@click.option("--split", multiple=True, help="Only this split; may be repeated.")
+@click.option(
+    "--threads", type=click.IntRange(1), default=NUM_WORKERS, help="Files at a time; 8 by default."
+)
+@click.option("--verify", "check", is_flag=True, help="Check what is already there, too.")
+@plain_errors
+def stage_command(
+    store: Path, dest: Path, split: tuple[str, ...], threads: int, check: bool
+) -> None:
+    """Copy a STORE to DEST, a disk of this machine; the same command goes on where it was left."""
+    with StageBar() as bar:
+        done = stage(
+            store, dest, split=split or None, num_workers=threads, verify=check, progress=bar.show
+        )
+    copied = f"{done.copied:,} files copied ({human_bytes(done.nbytes)})"
+    click.echo(f"{dest}: complete, {copied}, {done.kept:,} were there before")
 
 
 @cli.command("demo")

@@ -35,7 +35,7 @@ def add_field(
     group: zarr.Group, name: str, rows: int, patch: PatchSpec, axes: Sequence[str]
 ) -> None:
     """Make the array of a field: one patch per chunk, `rows_per_shard` chunks in a shard."""
-    one = (patch.channels, *patch.size)
+    one = (patch.channels, *patch.stored_size)
     compressors: list[Any] = [Crc32cCodec()]
     if patch.codec != "none":
         blosc = BloscCodec(

@@ -42,15 +42,17 @@ class Cost:
 
 def cost_of(images: Sequence[SurveyedImage], rows: Rows, patch: PatchSpec) -> Cost:
     """Work out the price of the rows."""
-    patch_bytes = patch.channels * math.prod(patch.size) * patch.dtype.itemsize
     decoded, needed = _segments(images, rows, patch)
     segment_bytes = max((image.segment_bytes for image in images), default=0)
+    # The window of a patch with a border is copied to be measured, and a mirrored patch once more.
+    copies = 2 * patch.nbytes if patch.margin_px else 0
     return Cost(
-        patch_bytes=len(rows) * patch_bytes,
+        patch_bytes=len(rows) * patch.nbytes,
         decoded_bytes=decoded,
         needed_bytes=needed,
         # A compressed segment is at most about as large as what it holds.
-        peak_bytes=_most_rows_at_once(rows, patch.rows_per_shard) * patch_bytes
+        peak_bytes=_most_rows_at_once(rows, patch.rows_per_shard) * patch.nbytes
+        + copies
         + 2 * segment_bytes
         + FIXED_BYTES,
     )
@@ -100,7 +102,9 @@ def _touched(
     reflect = patch.pad == "reflect"
     first, count = [], []
     for axis, starts in enumerate((y, x)):
-        low, high = source_span(starts, patch.size[axis], image.shape[3 + axis], reflect)
+        low, high = source_span(
+            starts - patch.margin_px, patch.stored_size[axis], image.shape[3 + axis], reflect
+        )
         first.append(low // image.segment[axis])
         count.append((high - 1) // image.segment[axis] - first[-1] + 1)
     across = -(-image.shape[4] // image.segment[1])

@@ -36,6 +36,7 @@ def create_store(plan: Plan, run: RunFolder) -> None:
 
 def attributes(plan: Plan, complete: bool) -> dict[str, Any]:
     """Return the store's own attributes that are known before anything is cut."""
+    margin = plan.patch.margin_px
     return {
         "format": FORMAT,
         "complete": complete,
@@ -46,6 +47,8 @@ def attributes(plan: Plan, complete: bool) -> dict[str, Any]:
         "channels": list(plan.channels),
         "voxel_um": voxel_um(plan),
         "fields": list(FIELDS),
+        # Only where there is one, so that a store without is what it was before there were any.
+        **({"margin_px": margin} if margin else {}),
         "splits": {
             name: list(rows) for name, rows in zip(plan.splits.names, plan.rows.splits, strict=True)
         },

@@ -23,7 +23,12 @@ def describe_store(path: str | Path) -> dict[str, Any]:
         "format": own["format"],
         "patches": field.rows,
         "void": own.get("void"),
-        "patch": {"axes": list(store.axes), "shape": list(field.shape), "dtype": str(field.dtype)},
+        "patch": {
+            "axes": list(store.axes),
+            "shape": list(field.shape),
+            "margin_px": own.get("margin_px", 0),
+            "dtype": str(field.dtype),
+        },
         "channels": list(store.channels),
         "voxel_um": own["voxel_um"],
         "codec": field.codec,
@@ -48,8 +53,7 @@ def store_lines(described: dict[str, Any]) -> Iterator[str]:
     """Yield the lines that `patchmill info` prints."""
     patch = described["patch"]
     yield f"{described['store']}: {'complete' if described['complete'] else 'not complete'}"
-    size = " x ".join(f"{n} {axis}" for n, axis in zip(patch["shape"], patch["axes"], strict=True))
-    yield f"patches   {described['patches']:,} of {size}, {patch['dtype']}"
+    yield f"patches   {described['patches']:,} of {_patch(patch)}"
     if described["void"]:
         yield f"void      {described['void']:,}, of images that could not be cut"
     yield f"channels  {', '.join(described['channels'])}"
@@ -83,7 +87,8 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
         "channels": list(plan.channels),
         "patch": {
             "axes": list(plan.axes),
-            "shape": [plan.patch.channels, *plan.patch.size],
+            "shape": [plan.patch.channels, *plan.patch.stored_size],
+            "margin_px": plan.patch.margin_px,
             "dtype": str(plan.patch.dtype),
         },
         "candidates": len(plan.rows.candidates["image"]),
@@ -117,11 +122,10 @@ def plan_lines(described: dict[str, Any]) -> Iterator[str]:
     for channel, files in described["unused_channels"].items():
         yield f"  channel {channel} is not in images.channels: {files} files left out"
     patch = described["patch"]
-    size = " x ".join(f"{n} {axis}" for n, axis in zip(patch["shape"], patch["axes"], strict=True))
     yield f"candidates  {described['candidates']:,}"
     for reason, count in described["rejected"].items():
         yield f"  rejected  {count:,} ({reason})"
-    yield f"patches     {described['patches']:,} of {size}, {patch['dtype']}"
+    yield f"patches     {described['patches']:,} of {_patch(patch)}"
     for name, share in described["splits"].items():
         wanted = "" if share["wanted"] is None else f", wanted {share['wanted']:.1%}"
         yield (
@@ -136,6 +140,12 @@ def plan_lines(described: dict[str, Any]) -> Iterator[str]:
     ratio = decoded / max(1, described["needed_bytes"])
     yield f"decoding    {human_bytes(decoded)}, {ratio:.2f} times what is needed"
     yield f"memory      {human_bytes(peak)} per worker thread, at most"
+
+
+def _patch(patch: dict[str, Any]) -> str:
+    size = " x ".join(f"{n} {axis}" for n, axis in zip(patch["shape"], patch["axes"], strict=True))
+    border = f", a border of {patch['margin_px']} px included" if patch["margin_px"] else ""
+    return f"{size}, {patch['dtype']}{border}"
 
 
 def human_bytes(count: float) -> str:

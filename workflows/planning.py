@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from importlib.metadata import version
@@ -165,13 +165,23 @@ def plan(recipe: Recipe, connect: Connect = local_cluster) -> Plan:
             f"patches.size: {list(recipe.patches.size)} fits into no image, the largest is "
             f'{list(largest)} (y, x); write a smaller size, or edge = "pad"'
         )
-    patch_bytes = len(images[0].channels) * math.prod(recipe.patches.size) * dtype.itemsize
-    if patch_bytes > MAX_BUFFERSIZE:
+    patch = PatchSpec(
+        channels=len(images[0].channels),
+        size=recipe.patches.size,
+        dtype=dtype,
+        pad=recipe.patches.pad,
+        codec=recipe.store.codec,
+        level=recipe.store.level,
+        rows_per_shard=1,
+        margin_px=recipe.patches.margin_px,
+    )
+    if patch.nbytes > MAX_BUFFERSIZE:
         raise RecipeError(
-            f"patches.size: a patch of {list(recipe.patches.size)} holds {patch_bytes} bytes, and "
+            f"patches.size: a patch of {list(patch.stored_size)} holds {patch.nbytes} bytes, and "
             f"a chunk at most {MAX_BUFFERSIZE}; write a smaller size"
         )
-    rows_per_shard = max(1, min(recipe.store.shard_bytes // patch_bytes, int(counts.sum())))
+    rows_per_shard = max(1, min(recipe.store.shard_bytes // patch.nbytes, int(counts.sum())))
+    patch = replace(patch, rows_per_shard=rows_per_shard)
     splits, maps = _split(recipe, images, counts)
     rows = make_rows(
         images,
@@ -184,15 +194,6 @@ def plan(recipe: Recipe, connect: Connect = local_cluster) -> Plan:
     )
     if maps is not None:
         splits = _recount(recipe, splits, rows)
-    patch = PatchSpec(
-        channels=len(images[0].channels),
-        size=recipe.patches.size,
-        dtype=dtype,
-        pad=recipe.patches.pad,
-        codec=recipe.store.codec,
-        level=recipe.store.level,
-        rows_per_shard=rows_per_shard,
-    )
     return Plan(
         recipe=recipe,
         images=images,
@@ -239,7 +240,15 @@ def _recount(recipe: Recipe, splits: SplitResult, rows: Rows) -> SplitResult:
     patches = np.array([stop - start for start, stop in rows.splits], np.int64)
     groups = np.array([share.groups for share in splits.table], np.int64)
     table = share_table(splits.names, split_fractions(recipe.split), patches, groups)
-    require_patches(table)
+    margin, blocks_px = recipe.patches.margin_px, recipe.split.blocks_px if recipe.split else None
+    reads = [size + 2 * margin for size in recipe.patches.size]
+    require_patches(
+        table,
+        f": with its border a patch reads {reads} px, and blocks have {list(blocks_px)}; write "
+        "larger split.blocks_px or a smaller patches.margin_px"
+        if margin and blocks_px
+        else "",
+    )
     return SplitResult(splits.names, splits.split, table, splits.header, splits.rows)
 
 

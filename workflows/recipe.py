@@ -81,8 +81,12 @@ class Recipe(Section):
 
         Tables whose order matters, `images.channels` and `split.fractions`, become lists of
         pairs, so that JSON with sorted keys keeps their order. `from_dict` takes them back.
+        A `patches.margin_px` of 0 is left out: stores that were made before there were borders
+        are of the same plan.
         """
         content = self.model_dump(mode="json", by_alias=True)
+        if not self.patches.margin_px:
+            del content["patches"]["margin_px"]
         content["images"]["channels"] = [list(pair) for pair in self.images.channels.items()]
         if self.split is not None:
             content["split"]["fractions"] = [list(pair) for pair in self.split.fractions.items()]

@@ -50,10 +50,13 @@ def block_split_of(
     blocks: NDArray[np.int8],
     blocks_px: tuple[int, int],
 ) -> NDArray[np.int8]:
-    """Return the split of each candidate by the blocks it reads from, -1 where they differ."""
-    reflect = patches.edge == "pad" and patches.pad == "reflect"
-    y0, y1 = source_span(grid.y, patches.size[0], shape[0], reflect)
-    x0, x1 = source_span(grid.x, patches.size[1], shape[1], reflect)
+    """Return the split of each candidate by the blocks it reads from, -1 where they differ.
+
+    Its border is read too: what is stored in one split must not come from another's blocks.
+    """
+    margin, reflect = patches.margin_px, patches.pad == "reflect"
+    y0, y1 = source_span(grid.y - margin, patches.size[0] + 2 * margin, shape[0], reflect)
+    x0, x1 = source_span(grid.x - margin, patches.size[1] + 2 * margin, shape[1], reflect)
     return windows_split(blocks, blocks_px, y0, y1, x0, x1)
 
 

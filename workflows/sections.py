@@ -99,6 +99,9 @@ class PatchesRecipe(Section):
     stride: Pair
     edge: Literal["drop", "pad", "shift"] = Field("drop", description='"drop", "pad" or "shift"')
     pad: Pad = "reflect"
+    margin_px: Annotated[int, Field(strict=True, ge=0)] = Field(
+        0, description="a whole number of pixels, such as 32"
+    )
     allow_gaps: Annotated[bool, Field(strict=True)] = Field(False, description="true or false")
 
     @model_validator(mode="before")
@@ -120,9 +123,15 @@ class PatchesRecipe(Section):
                 "or patches.allow_gaps = true"
             )
             problems.append(Problem("stride", text))
-        if self.pad != "reflect" and self.edge != "pad":
+        if self.pad != "reflect" and self.edge != "pad" and not self.margin_px:
             text = f'found {show(self.pad)} with edge = "{self.edge}", which pads nothing; '
             problems.append(Problem("pad", text + 'write edge = "pad" or leave pad out'))
+        if self.margin_px > max(self.size):
+            text = (
+                f"found {self.margin_px}, and each side of {show(self.size)} px would get that "
+                f"much more; write at most {max(self.size)}, or a larger size"
+            )
+            problems.append(Problem("margin_px", text))
         refuse(problems)
         return self
 

@@ -187,8 +187,8 @@ def share_table(
     )
 
 
-def require_patches(table: Sequence[SplitShare]) -> None:
-    """Refuse splits that have no patch.
+def require_patches(table: Sequence[SplitShare], hint: str = "") -> None:
+    """Refuse splits that have no patch; the hint is what else might mend it.
 
     Raises
     ------
@@ -199,7 +199,7 @@ def require_patches(table: Sequence[SplitShare]) -> None:
         have = ", ".join(f"{share.name} {share.patches}" for share in table)
         raise SplitError(
             f"no patches in the split {', '.join(empty)} (patches: {have}); leave it out, or give "
-            "it groups that have patches"
+            f"it groups that have patches{hint}"
         )
 
 

@@ -17,7 +17,8 @@ from ..reader.columns import Columns
 from ..reader.errors import DamagedStoreError
 from ..reader.format import MISSING, index_nbytes, shard_name, unpack_index
 from ..reader.root import read_json
-from ..tasks.cut import held_pixels
+from ..reader.staged import MARK, read_part
+from ..tasks.cut import held_pixels, without_border
 from ..tasks.scratch import scratch
 from ..tasks.statistics import channel_moments, is_exact, moments_dtype
 from .finish import root_digest
@@ -41,7 +42,7 @@ class Verification:
 
 
 def verify(store: str | Path) -> Verification:
-    """Check a complete store.
+    """Check a complete store; of one that was staged in part, the splits that are there.
 
     Raises
     ------
@@ -114,14 +115,18 @@ def _patches(store: Store) -> tuple[int, list[str]]:
     """Decode everything, shard by shard, and compare it with columns and statistics."""
     damage: list[str] = []
     patches = 0
+    part = read_part(store.path)
+    there = [name for name in store.splits if part is None or name in part.splits]
     merged = {
         split: [Merged(is_exact(store.fields["image"].dtype)) for _ in store.channels]
-        for split in store.splits
+        for split in there
     }
     field = store.fields["image"]
     rows = len(store.index["valid"])
     for shard, start in enumerate(range(0, rows, field.rows_per_shard)):
         own = np.arange(start, min(start + field.rows_per_shard, rows))
+        ranges = (store.splits[name] for name in there)
+        own = np.concatenate([own[:0], *(own[(own >= a) & (own < b)] for a, b in ranges)])
         valid = store.index["valid"][own]
         damage += _absent(store, shard, own[~valid])
         moments = np.zeros((len(own), len(store.channels)), moments_dtype(field.dtype))
@@ -150,8 +155,10 @@ def _measure(store: Store, row: int, out: NDArray[Any]) -> None:
     store.read_rows_into(np.array([row], np.int64), {"image": patch})
     y, x = (store.index[name][row : row + 1] for name in ("y", "x"))
     shape = store.images["shape"][store.index["image"][row], 3:].tolist()
-    height, width = held_pixels(y, x, (field.shape[-2], field.shape[-1]), (shape[0], shape[1]))[0]
-    channel_moments(patch[0, ..., :height, :width], out)
+    window = without_border(patch[0], store.attributes.get("margin_px", 0))
+    size = (window.shape[-2], window.shape[-1])
+    height, width = held_pixels(y, x, size, (shape[0], shape[1]))[0]
+    channel_moments(window[..., :height, :width], out)
 
 
 def _absent(store: Store, shard: int, void: NDArray[np.int64]) -> Iterator[str]:
@@ -190,6 +197,8 @@ def _compare_statistics(store: Store, merged: dict[str, list[Merged]]) -> Iterat
 def _unexpected(store: Store) -> Iterator[str]:
     """Yield files that do not belong to the store."""
     expected = {store.path / name for name in store.attributes["sha256"]}
+    if read_part(store.path) is not None:
+        expected.add(store.path / MARK)
     for field in store.fields.values():
         shards = range(-(-field.rows // field.rows_per_shard))
         ndim = 1 + len(field.shape)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
+import importlib
 import json
 import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import zarr
 from numpy.typing import NDArray
@@ -44,9 +48,10 @@ def write_store(
     rows_per_shard: int = 8,
     splits: dict[str, int] | None = None,
     void: Sequence[int] = (),
+    seed: int = 7,
     **attributes: Any,
 ) -> Written:
-    rng = np.random.default_rng(7)
+    rng = np.random.default_rng(seed)
     pixels = (rng.poisson(200, (rows, *shape)) % 250).astype(dtype)
     pixels[rows // 2] = 0  # a chunk that is all fill value must be there too
     sizes = splits or {"train": rows}
@@ -147,6 +152,95 @@ def make_store(tmp_path: Path) -> Callable[..., Written]:
 
 
 @pytest.fixture
+def reader_work(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Return the module of that name, which worker processes can import too."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    return importlib.import_module("reader_work")
+
+
+@pytest.fixture
+def workers() -> Callable[[], list[psutil.Process]]:
+    """Return a function that names this process's worker processes, dead ones not collected too."""
+
+    def found() -> list[psutil.Process]:
+        children = psutil.Process().children()
+        return [each for each in children if "patchmill.reader.worker" in _command(each)]
+
+    return found
+
+
+@pytest.fixture
+def nothing_left(
+    workers: Callable[[], list[psutil.Process]], reader_threads: Callable[[], list[str]]
+) -> Iterator[Callable[[], None]]:
+    """Return a check that loaders have left no thread, process, descriptor or shared memory."""
+    gc.collect()
+    before = _descriptors()
+
+    def check() -> None:
+        assert reader_threads() == []
+        assert workers() == []
+        assert "memfd:patchmill" not in Path("/proc/self/maps").read_text()
+        assert [name for name in _descriptors() if name not in before] == []
+
+    check()
+    yield check
+    check()
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline()) or "patchmill.reader.worker"  # a zombie's is empty
+    except psutil.NoSuchProcess:
+        return ""
+
+
+def _descriptors() -> list[str]:
+    """Return what this process's descriptors are of, but for maps of shards and for pipes."""
+    names = []
+    for link in Path("/proc/self/fd").iterdir():
+        try:
+            name = str(link.readlink())
+        except FileNotFoundError:  # the one of this listing
+            continue
+        if "memfd" in name or "socket" in name:
+            names.append(name)
+    return names
+
+
+@pytest.fixture
 def reader_threads() -> Callable[[], list[str]]:
     """Return a function that names the loaders' threads that are alive."""
     return lambda: [t.name for t in threading.enumerate() if t.name.startswith("patchmill-reader")]
+
+
+@pytest.fixture(scope="session")
+def new_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Written]:
+    """Return `write_store` into a folder of its own each time."""
+    return lambda **options: write_store(tmp_path_factory.mktemp("new") / "train.zarr", **options)
+
+
+@pytest.fixture(scope="session")
+def add_columns() -> Callable[..., None]:
+    """Return a function that adds columns to `index` or `images` of a store, or replaces them."""
+
+    def add(
+        store: Path, group: str, names: dict[str, list[str]] | None = None, /, **columns: Any
+    ) -> None:
+        opened = zarr.open_group(str(store / group), mode="r+")
+        for name, values in columns.items():
+            column = np.asarray(values)
+            if column.dtype.kind in "UO":
+                with warnings.catch_warnings():
+                    warnings.filterwarnings("ignore", message=".*vlen-utf8")
+                    array = opened.create_array(name, shape=column.shape, dtype=str, overwrite=True)
+                    array[:] = column.astype(object)
+            else:
+                array = opened.create_array(
+                    name, shape=column.shape, dtype=column.dtype, overwrite=True
+                )
+                array[...] = column
+            if names and name in names:
+                array.attrs["names"] = names[name]
+
+    return add

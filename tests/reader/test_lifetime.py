@@ -25,7 +25,7 @@ def test_break_leaves_no_thread(plain, reader_threads):
 
 
 def test_the_end_leaves_no_thread(plain, reader_threads):
-    assert len(list(open_store(plain.path).loader(2, num_workers=3))) == 19
+    assert sum(1 for _ in open_store(plain.path).loader(2, num_workers=3)) == 19
     assert reader_threads() == []
 
 
@@ -75,7 +75,7 @@ def test_collection_on_one_of_its_own_threads_does_not_hang(reader_threads):
             holder.clear()  # the last reference: closes the generator on this thread
         return job
 
-    results = prefetched(work, iter(range(9)), num_workers=1, prefetch=2)
+    results = prefetched(work, iter(range(9)), num_workers=1, prefetch=lambda: 2)
     assert next(results) == 0
     holder.append(results)
     del results
@@ -87,10 +87,11 @@ def test_collection_on_one_of_its_own_threads_does_not_hang(reader_threads):
     assert reader_threads() == []
 
 
-def test_an_iterator_never_started_has_no_thread(plain, reader_threads):
+def test_filling_starts_with_the_iterator_and_ends_with_it(plain, reader_threads):
     batches = iter(open_store(plain.path).loader(2))
-    assert reader_threads() == []
+    assert reader_threads()
     del batches
+    assert reader_threads() == []
 
 
 def test_an_error_in_a_thread_reaches_the_consumer_in_its_turn(make_store, reader_threads):
@@ -112,7 +113,7 @@ def test_at_most_prefetch_are_ahead():
             begun.append(job)
             yield job
 
-    for result in prefetched(lambda job: job, jobs(), num_workers=2, prefetch=3):
+    for result in prefetched(lambda job: job, jobs(), num_workers=2, prefetch=lambda: 3):
         assert len(begun) == min(result + 1 + 3, 20)
 
 
@@ -142,7 +143,10 @@ def test_ctrl_c_ends_at_once(plain, tmp_path):
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_held_batches_are_never_overwritten(plain, num_workers):
     loader = open_store(plain.path).loader(2, shuffle=True, num_workers=num_workers, prefetch=2)
-    kept = list(loader) + list(loader)
+    with pytest.warns(RuntimeWarning, match="fresh memory") as warned:
+        kept = list(loader) + list(loader)
+    assert len(warned) == 1
+    assert loader.stats().extra_batches == len(kept) - 4  # prefetch and two
     for batch in kept:
         good = batch["valid"]
         np.testing.assert_array_equal(batch["image"][good], plain.pixels[batch["index"][good]])
@@ -153,9 +157,14 @@ def test_held_batches_are_never_overwritten(plain, num_workers):
 def test_whatever_is_made_on_a_batch_holds_it(plain, hold):
     loader = open_store(plain.path).loader(2, prefetch=1)
     kept, expected = [], []
-    for batch in loader:
-        kept.append(hold(batch["image"]))
-        expected.append(np.array(kept[-1]))
+
+    def train():
+        for batch in loader:
+            kept.append(hold(batch["image"]))
+            expected.append(np.array(kept[-1]))
+
+    with pytest.warns(RuntimeWarning, match="fresh memory"):
+        train()
     for one, two in zip(kept, expected, strict=True):
         np.testing.assert_array_equal(np.asarray(one), two)
 
@@ -168,13 +177,21 @@ def test_memory_is_used_again(plain, num_workers, prefetch):
 
 
 def test_the_pool_takes_fresh_memory_where_all_is_held():
-    pool = BufferPool((3,), np.dtype(np.uint8), limit=2)
-    held = [pool.take() for _ in range(5)]
+    pool = BufferPool(limit=2)
+    held = [pool.take(3) for _ in range(5)]
     assert len({id(array) for array in held}) == 5
-    assert len(pool) == 2
+    assert (len(pool), pool.extra) == (2, 3)
     first = held[0].ctypes.data
     view = held[0].view()[1:]
     del held[0]
-    assert pool.take().ctypes.data != first
+    assert pool.take(3).ctypes.data != first
     del view
-    assert pool.take().ctypes.data == first
+    assert pool.take(3).ctypes.data == first
+
+
+def test_the_pool_changes_with_the_size_of_batches():
+    pool = BufferPool(limit=2)
+    for nbytes in (3, 3, 700, 3, 700):
+        assert len(pool.take(nbytes)) == nbytes
+    assert len(pool) == 2
+    assert pool.extra == 0

@@ -1,10 +1,11 @@
 """The order of an epoch is a permutation, fixed by seed and epoch for good."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchmill.reader.order import MOST, epoch_order
+from patchmill.reader.order import MOST, block_order, epoch_order, shuffle_quality
 
 words = st.integers(0, MOST)
 
@@ -32,3 +33,85 @@ def test_positions_are_evenly_spread():
     counts = np.bincount(firsts, minlength=10)
     assert counts.min() > 140  # 200 expected, standard deviation 13
     assert counts.max() < 260
+
+
+@st.composite
+def shards(draw):
+    sizes = draw(st.lists(st.integers(1, 9), max_size=30))
+    return np.cumsum([0, *sizes])[:-1].astype(np.int64), sum(sizes)
+
+
+@given(shards(), st.integers(1, 60), words, words)
+def test_block_order_reads_each_shard_in_one_window(layout, window, seed, epoch):
+    starts, length = layout
+    order = block_order(starts, length, window, seed, epoch)
+    assert order.dtype == np.int64
+    assert sorted(order.tolist()) == list(range(length))
+    np.testing.assert_array_equal(order, block_order(starts, length, window, seed, epoch))
+    # Cut it where at least a window's samples make whole shards: nothing else may be there.
+    shard = np.searchsorted(starts, order, side="right") - 1
+    sizes = np.bincount(shard, minlength=len(starts))
+    start = 0
+    while start < length:
+        stop = start + 1
+        while stop < length and (
+            stop - start < window
+            or np.bincount(shard[start:stop], minlength=len(starts))[shard[start]]
+            != sizes[shard[start]]
+            or set(shard[start:stop]) & set(shard[stop:])
+        ):
+            stop += 1
+        inside = shard[start:stop]
+        assert not set(inside) & set(shard[stop:])
+        # No shard more than is needed: without the largest of them they are too few samples.
+        assert stop - start - max(sizes[inside]) < window
+        start = stop
+
+
+def test_block_order_with_a_window_of_all_is_a_full_shuffle():
+    firsts = [block_order(np.array([0, 6]), 10, 10, 0, epoch)[0] for epoch in range(2000)]
+    counts = np.bincount(firsts, minlength=10)
+    assert counts.min() > 140  # 200 expected, standard deviation 13
+    assert counts.max() < 260
+
+
+def test_block_order_shuffles_shards_and_samples_anew_each_epoch():
+    starts = np.arange(0, 1000, 10)
+    one, two = (block_order(starts, 1000, 10, 0, epoch) for epoch in (0, 1))
+    assert (one[::10] // 10 != two[::10] // 10).mean() > 0.9
+    assert (np.diff(one) == 1).mean() < 0.3
+    other = block_order(starts, 1000, 10, 1, 0)
+    assert (one != other).mean() > 0.9
+
+
+def test_block_order_never_changes():
+    order = block_order(np.array([0, 4, 8]), 12, window=6, seed=3, epoch=5)
+    assert order.tolist() == [2, 4, 5, 1, 3, 6, 7, 0, 11, 10, 9, 8]
+
+
+@pytest.mark.parametrize(
+    ("starts", "window", "match"),
+    [
+        ([1, 4], 5, "ascending positions from 0"),
+        ([0, 4, 4], 5, "ascending positions from 0"),
+        ([0, 12], 5, "ascending positions from 0"),
+        ([0, 4], 0, "window is 0"),
+    ],
+)
+def test_block_order_refuses_what_is_no_layout(starts, window, match):
+    with pytest.raises(ValueError, match=match):
+        block_order(np.array(starts), 12, window, 0, 0)
+
+
+def test_shuffle_quality():
+    assert shuffle_quality(np.arange(2999)) == 0.001
+    assert shuffle_quality(np.arange(2999)[::-1]) == 0.001
+    assert 0.95 < shuffle_quality(epoch_order(10_000, 0, 0)) <= 1
+    starts = np.arange(0, 10_000, 100)
+    blocks = {k: shuffle_quality(block_order(starts, 10_000, k * 100, 0, 0)) for k in (1, 4, 10)}
+    for shards_per_window, found in blocks.items():
+        assert abs(found - (1 - 1 / shards_per_window)) < 0.05
+    assert shuffle_quality(np.tile([0, 9], 5)) == 1  # further than at random is not better
+    assert shuffle_quality(np.array([], np.int64)) == shuffle_quality(np.array([3])) == 1
+    drawn = np.random.default_rng(0).integers(0, 1000, 200)
+    assert 0.8 < shuffle_quality(drawn, length=1000) <= 1

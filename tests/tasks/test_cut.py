@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from patchmill.reader.format import CHECKSUM_BYTES, MISSING, checksum, index_nbytes, unpack_index
-from patchmill.tasks.cut import ShardSpec, cut_plane, cut_shard, held_pixels
+from patchmill.tasks.cut import ShardSpec, cut_plane, cut_shard, held_pixels, without_border
 from patchmill.tasks.grid import axis_starts
 from patchmill.tasks.shard import encode_chunk
 from patchmill.tasks.source import SourceError
@@ -67,6 +67,80 @@ def test_patches_are_windows_of_the_padded_image(
     for patch, top, left in zip(got, y.tolist(), x.tolist(), strict=True):
         expected = source[:, top : top + size[0], left : left + size[1]]
         np.testing.assert_array_equal(patch, expected)
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    size=st.tuples(st.integers(1, 60), st.integers(1, 60)),
+    stride=st.tuples(st.integers(9, 60), st.integers(9, 60)),
+    margin=st.integers(0, 60),
+    edge=st.sampled_from(["drop", "pad", "shift"]),
+    pad=st.sampled_from(["reflect", 0, 65535, 7]),
+)
+def test_a_border_is_what_lies_around_the_window(
+    image, pixels, patch_spec, size, stride, margin, edge, pad
+):
+    """Of the image where there is any; in the same call at corners, edges and inside."""
+    ys, xs = (
+        starts[kept]
+        for starts, kept in (
+            axis_starts(length, size[axis], stride[axis], edge)
+            for axis, length in enumerate((HEIGHT, WIDTH))
+        )
+    )
+    y, x = np.repeat(ys, len(xs)), np.tile(xs, len(ys))
+    if not y.size:
+        return
+    spec = patch_spec(channels=2, size=size, pad=pad, margin_px=margin)
+    got = cut_plane(image, 0, 0, y, x, spec)
+    height, width = size[0] + 2 * margin, size[1] + 2 * margin
+    assert spec.stored_size == got.shape[2:] == (height, width)
+    around = ((0, 0), (margin, size[0] + margin), (margin, size[1] + margin))
+    options = {"mode": "reflect"} if pad == "reflect" else {"constant_values": pad}
+    source = np.pad(pixels, around, **options)
+    for patch, top, left in zip(got, y.tolist(), x.tolist(), strict=True):
+        expected = source[:, top : top + height, left : left + width]
+        np.testing.assert_array_equal(patch, expected)
+        window = without_border(patch, margin)
+        assert window.shape == (2, *size)
+        inside = pixels[:, top : top + size[0], left : left + size[1]]
+        np.testing.assert_array_equal(window[:, : inside.shape[1], : inside.shape[2]], inside)
+
+
+@pytest.mark.parametrize("pad", ["reflect", 9])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (2, 3)])
+def test_a_border_wider_than_the_image(tmp_path, described, patch_spec, shape, pad):
+    pixels = np.arange(np.prod(shape), dtype="uint16").reshape(shape)
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, pixels)
+    spec = patch_spec(size=(4, 4), margin_px=7, pad=pad)
+    got = cut_plane(described(path).source, 0, 0, np.array([0]), np.array([0]), spec)
+    expected = pixels
+    for axis in (0, 1):
+        width = [(0, 0), (0, 0)]
+        width[axis] = (7, 18 - 7 - shape[axis])
+        reflected = {"mode": "reflect" if shape[axis] > 1 else "edge"}
+        options = reflected if pad == "reflect" else {"constant_values": pad}
+        expected = np.pad(expected, width, **options)
+    np.testing.assert_array_equal(got[0, 0], expected)
+
+
+@pytest.mark.parametrize("codec", ["lz4", "none"])
+def test_a_border_is_stored_and_not_measured(tmp_path, two_images, patch_spec, codec):
+    pixels, sources = two_images
+    spec = patch_spec(codec=codec, level=0 if codec == "none" else 3, margin_px=3)
+    bare = patch_spec(codec=codec, level=spec.level)
+    result = cut_shard(shard_spec(tmp_path, None, spec, ROWS, sources, images=(7, 9)))
+    expected = []
+    for source, t, z, y, x in ROWS:
+        plane = np.pad(pixels[source][t or z], ((3, 11), (3, 11)), mode="reflect")
+        patch = np.ascontiguousarray(plane[None, y : y + 14, x : x + 14])
+        expected.append(encode_chunk(patch, codec, spec.level))
+    assert chunks_of(tmp_path / "image" / "c.3.0.0.0", 8) == [*expected, None, None]
+    without = cut_shard(shard_spec(tmp_path, None, bare, ROWS, sources, images=(7, 9)))
+    np.testing.assert_array_equal(result.moments, without.moments)
 
 
 def test_a_value_in_another_patch_does_not_show_through(image, pixels, patch_spec):

@@ -80,14 +80,26 @@ def test_reflection_is_that_of_pad(length, size, data):
     assert reflect_index(start, size, length).tolist() == padded[start : start + size].tolist()
 
 
+@given(LENGTHS, SIZES, st.integers(0, 40), st.data())
+def test_reflection_before_the_first_pixel_is_that_of_pad(length, size, before, data):
+    start = data.draw(st.integers(-before, length - 1))
+    beyond = max(0, start + size - length)
+    mode = "reflect" if length > 1 else "edge"
+    padded = np.pad(np.arange(length), (before, beyond), mode=mode)
+    expected = padded[start + before : start + before + size]
+    assert reflect_index(start, size, length).tolist() == expected.tolist()
+
+
 @given(LENGTHS, SIZES, st.booleans(), st.data())
 def test_spans_are_the_pixels_that_are_read(length, size, reflect, data):
-    starts = np.array(data.draw(st.lists(st.integers(0, length - 1), min_size=1, max_size=5)))
+    # Any window that has at least one pixel of the image.
+    some = st.lists(st.integers(1 - size, length - 1), min_size=1, max_size=5)
+    starts = np.array(data.draw(some))
     before = starts.copy()
     first, stop = source_span(starts, size, length, reflect)
     assert (starts == before).all()
     for start, low, high in zip(starts.tolist(), first.tolist(), stop.tolist(), strict=True):
         pixels = reflect_index(start, size, length) if reflect else range(start, start + size)
-        inside = [at for at in pixels if at < length]
+        inside = [at for at in pixels if 0 <= at < length]
         # As narrow as can be: what is read decides which split a patch belongs to.
         assert (low, high) == (min(inside), max(inside) + 1)

@@ -32,7 +32,8 @@ def make_image(shape, segment, dtype="uint16"):
 
 def make_spec(recipe, channels, rows_per_shard, dtype="uint16"):
     size, pad = recipe.size, recipe.pad
-    return PatchSpec(channels, size, np.dtype(dtype), pad, "lz4", 5, rows_per_shard)
+    margin = recipe.margin_px
+    return PatchSpec(channels, size, np.dtype(dtype), pad, "lz4", 5, rows_per_shard, margin)
 
 
 def lay_out(images, recipe, rows_per_shard, splits=None):
@@ -48,11 +49,12 @@ def segments_by_pixels(images, rows, recipe, rows_per_shard):
         image = images[number]
         axes = []
         for axis, start in enumerate((y, x)):
-            length, size = image.shape[3 + axis], recipe.size[axis]
+            length, size = image.shape[3 + axis], recipe.size[axis] + 2 * recipe.margin_px
+            start -= recipe.margin_px
             if recipe.pad == "reflect":
                 pixels = reflect_index(start, size, length)
             else:
-                pixels = np.arange(start, min(start + size, length))
+                pixels = np.arange(max(0, start), min(start + size, length))
             # Rows between two mirrored ones are read with them.
             span = np.arange(pixels.min(), pixels.max() + 1)
             axes.append(set((span // image.segment[axis]).tolist()))
@@ -83,12 +85,14 @@ def images(draw):
     st.tuples(st.integers(3, 15), st.integers(3, 15)),
     st.sampled_from(["drop", "pad", "shift"]),
     st.integers(1, 12),
+    st.booleans(),
     st.data(),
 )
-def test_segments_are_counted_right(found, size, stride, edge, rows_per_shard, data):
+def test_segments_are_counted_right(found, size, stride, edge, rows_per_shard, border, data):
     keys = {"size": list(size), "stride": list(stride), "allow_gaps": True}
     keys["edge"] = edge
-    if edge == "pad":
+    keys["margin_px"] = margin = data.draw(st.integers(1, max(size))) if border else 0
+    if edge == "pad" or border:
         keys["pad"] = data.draw(st.sampled_from(["reflect", 0]))
     recipe = PatchesRecipe.model_validate(keys)
     splits = data.draw(st.lists(st.integers(0, 2), min_size=len(found), max_size=len(found)))
@@ -96,7 +100,7 @@ def test_segments_are_counted_right(found, size, stride, edge, rows_per_shard, d
     cost = cost_of(found, rows, make_spec(recipe, 2, rows_per_shard))
     expected = segments_by_pixels(found, rows, recipe, rows_per_shard)
     assert (cost.decoded_bytes, cost.needed_bytes) == expected
-    assert cost.patch_bytes == len(rows) * 2 * math.prod(size) * 2
+    assert cost.patch_bytes == len(rows) * 2 * math.prod(n + 2 * margin for n in size) * 2
 
 
 @pytest.mark.parametrize("tile", [256, 512, 1024])
@@ -155,6 +159,10 @@ def test_the_longest_run_of_a_plane_in_a_shard_is_what_is_held():
         ((2048, 2048), {"size": 512, "stride": 256}, {"rowsperstrip": 2048, "compression": "zlib"}),
         ((2048, 2048), {"size": 512, "stride": 256, "edge": "pad", "pad": 0}, {"rowsperstrip": 1}),
         ((2048, 2048), {"size": 600, "stride": 400, "edge": "pad"}, {"rowsperstrip": 1}),
+        ((2048, 2048), {"size": 256, "margin_px": 54}, {"tile": (256, 256), "compression": "zlib"}),
+        ((2048, 2048), {"size": 256, "margin_px": 256, "pad": 3}, {"rowsperstrip": 64}),
+        # One patch that is most of what is held: what is copied of it must be foreseen.
+        ((4000, 4000), {"size": 4000, "margin_px": 500}, {"rowsperstrip": 1}),
         # Lower than a patch: all of them stick out.
         ((500, 9000), {"size": 512, "stride": 128, "edge": "pad"}, {"tile": (256, 256)}),
     ],
@@ -196,8 +204,7 @@ def test_the_peak_covers_what_a_task_holds(tmp_path, shape, patches, options):
     thread = threading.Thread(target=measure)
     thread.start()
     thread.join()
-    patch_bytes = len(rows) * math.prod(recipe.size) * 2
-    assert patch_bytes < peaks[0] <= predicted
+    assert len(rows) * spec.nbytes < peaks[0] <= predicted
 
 
 def test_a_plan_without_rows_costs_nothing():

@@ -20,10 +20,11 @@ STRIDES = st.tuples(st.integers(1, 20), st.integers(1, 20))
 
 @st.composite
 def recipes(draw):
-    """Any size, stride (gaps, too) and edge mode."""
+    """Any size, stride (gaps, too), edge mode and border."""
     keys = {"size": list(draw(SIZES)), "stride": list(draw(STRIDES)), "allow_gaps": True}
     keys["edge"] = draw(st.sampled_from(["drop", "pad", "shift"]))
-    if keys["edge"] == "pad":
+    keys["margin_px"] = draw(st.integers(0, max(keys["size"])))
+    if keys["edge"] == "pad" or keys["margin_px"]:
         keys["pad"] = draw(st.sampled_from(["reflect", 0]))
     return PatchesRecipe.model_validate(keys)
 
@@ -65,13 +66,14 @@ def expected_grid(shape, recipe):
 
 
 def pixels_read(y, x, shape, recipe):
-    """The rows and columns of the source that end up in a patch, mirrored ones included."""
+    """The rows and columns of the source that end up in a patch: in its border, mirrored, too."""
     axes = []
+    margin = recipe.margin_px
     for start, size, length in ((y, recipe.size[0], shape[0]), (x, recipe.size[1], shape[1])):
-        if recipe.edge == "pad" and recipe.pad == "reflect":
-            axes.append(np.unique(reflect_index(start, size, length)))
+        if recipe.pad == "reflect":
+            axes.append(np.unique(reflect_index(start - margin, size + 2 * margin, length)))
         else:
-            axes.append(np.arange(start, min(start + size, length)))
+            axes.append(np.arange(max(0, start - margin), min(start + size + margin, length)))
     return np.ix_(*axes)
 
 

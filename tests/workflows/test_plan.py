@@ -50,7 +50,8 @@ def test_it_writes_nothing_and_says_what_prepare_makes(tmp_path, surveyed, cut):
     assert said["candidates"] == 8 * 5 * 6
     assert said["rejected"] == {"edge": 8 * (5 * 6 - 4 * 5)}
     assert said["patch_bytes"] == rows * 2 * 16 * 16 * 2
-    assert said["patch"] == {"axes": ["c", "y", "x"], "shape": [2, 16, 16], "dtype": "uint16"}
+    shape = {"axes": ["c", "y", "x"], "shape": [2, 16, 16], "margin_px": 0}
+    assert said["patch"] == shape | {"dtype": "uint16"}
     assert said["channels"] == root["channels"]
     for name, (start, stop) in root["splits"].items():
         assert said["splits"][name]["patches"] == stop - start

@@ -104,6 +104,20 @@ def test_canonical_is_the_same_for_defaults_written_out():
     assert short["images"]["on_error"] == "raise"
 
 
+def test_no_border_leaves_no_trace():
+    """Stores that were made before there were borders are of the same plan."""
+    assert make(patches={"margin_px": 0}).canonical() == make().canonical()
+    assert set(make().canonical()["patches"]) == {"size", "stride", "edge", "pad", "allow_gaps"}
+    recipe = make(patches={"margin_px": 256})
+    assert recipe.canonical()["patches"]["margin_px"] == 256
+    assert Recipe.from_dict(recipe.canonical()) == recipe
+
+
+@pytest.mark.parametrize("edge", ["drop", "pad", "shift"])
+def test_a_border_is_padded_whatever_the_edge(edge):
+    assert make(patches={"edge": edge, "pad": 3, "margin_px": 1}).patches.pad == 3
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [(5, 5), ("64 MB", 64 * 10**6), ("64MiB", 64 * 2**20), ("1.5 GB", 1.5e9), ("10 kb", 10**4)],
@@ -184,6 +198,14 @@ def test_all_problems_come_in_one_error_and_name_their_keys():
         ({"patches": {"pad": 3}}, 'with edge = "drop", which pads nothing'),
         ({"patches": {"edge": "pad", "pad": "zero"}}, 'write "reflect" or a number'),
         ({"patches": {"edge": "pad", "pad": float("nan")}}, 'write "reflect" or a number'),
+        ({"patches": {"margin_px": -1}}, "patches.margin_px: found -1; write a whole number of"),
+        ({"patches": {"margin_px": 1.0}}, "patches.margin_px: found 1.0; write a whole number of"),
+        ({"patches": {"margin_px": True}}, "patches.margin_px: found true; write a whole number"),
+        ({"patches": {"margin_px": [8, 8]}}, "patches.margin_px: found [8, 8]; write a whole"),
+        (
+            {"patches": {"size": [64, 256], "margin_px": 257}},
+            "found 257, and each side of [64, 256] px would get that much more; write at most 256",
+        ),
         ({"split": {}}, "split.fractions: is missing"),
         ({"split": {"fractions": {"a": 0.5}}}, "sum to 0.5"),
         ({"split": {"fractions": {"a": 1, "b": 0}}}, "b needs a number above 0"),

@@ -1,0 +1,376 @@
+"""Worker processes that run one function; what a killed one was doing is done again by another.
+
+Driven by whoever waits for a result: there is no thread of ours in this process. A job is the
+function's argument and must be all that its value depends on, so that doing it again is the same.
+"""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+import itertools
+import os
+import pickle
+import pickletools
+import select
+import signal
+import socket
+import subprocess
+import sys
+import warnings
+import weakref
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .buffers import Memory
+from .channel import MOST_WAITING, Channel
+from .errors import WorkerError
+from .outcome import Outcome, failure
+from .segments import Inbox
+
+#: A job at which so many workers died is given up: it is the job.
+MOST_DEATHS = 3
+#: Segments that a worker keeps beside those of the jobs that it has: what the consumer looks at,
+#: what it may still hold from before, and what the function works on.
+_SPARE_SEGMENTS = 3
+#: Libraries with threads of their own get one each in a worker, unless the user has said otherwise.
+_ONE_THREAD = (
+    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
+    "OPENCV_FOR_THREADS_NUM",
+)
+
+
+@dataclass(eq=False)
+class _Worker:
+    process: subprocess.Popen[bytes]
+    channel: Channel
+    jobs: deque[int] = field(default_factory=deque)  # what it was sent and has not answered
+    is_ready: bool = False
+    given: int = 0
+    known: dict[int, Any] = field(default_factory=dict)  # what `encode` notes
+
+
+class Crew:
+    """Processes that run `function(job, memory)`; not safe for threads.
+
+    Parameters
+    ----------
+    function
+        Pickled once; each worker has its copy. Arrays that it makes on `memory` reach this process
+        without being copied.
+    num_workers
+        Processes, at least 1.
+    ahead
+        How many jobs may be submitted and not answered; they are spread over the workers.
+    max_tasks
+        A worker is replaced after so many jobs.
+    describe
+        Says what a job is, where workers die on it.
+    most_deaths
+        Says how many workers may die on a job before it is given up.
+    most_held
+        Arrays are copied out of shared memory while so many segments of a worker are held here;
+        by default never.
+    encode
+        Makes what is sent of a job and of a dict per worker, in which it may note what the worker
+        has been sent; by default the job is sent.
+    wake
+        A descriptor that ends `poll` when it can be read.
+    warn
+        Is told when a worker died and was replaced.
+
+    Attributes
+    ----------
+    deaths
+        Workers that died and were replaced.
+    extra
+        Segments that were made beyond those that are kept, since all of those were held.
+
+    Raises
+    ------
+    WorkerError
+        For a function that cannot be sent to another process.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[Any, Memory], Any],
+        num_workers: int,
+        *,
+        ahead: int,
+        max_tasks: int | None = None,
+        describe: Callable[[Any], str] = repr,
+        most_deaths: Callable[[Any], int] = lambda job: MOST_DEATHS,
+        most_held: int | None = None,
+        encode: Callable[[Any, dict[int, Any]], Any] = lambda job, known: job,
+        wake: int | None = None,
+        warn: Callable[[str], None] | None = None,
+    ) -> None:
+        self._describe = describe
+        self._most_deaths = most_deaths
+        self._most_held = most_held
+        self._encode = encode
+        self._wake = wake
+        self._warn = _warn if warn is None else warn
+        self._unsent: list[tuple[int, Outcome]] = []
+        self.deaths = 0
+        self.extra = 0
+        self._pickled = pickled_function(function)
+        self._depth = min(MOST_WAITING, -(-ahead // num_workers))
+        self._max_tasks = max_tasks
+        self._jobs: dict[int, Any] = {}
+        self._backlog: list[int] = []  # numbers of jobs that no worker has, ascending
+        self._deaths_at: dict[int, int] = {}
+        self._deaths_at_start = 0
+        self._poller = select.poll()
+        if wake is not None:
+            self._poller.register(wake, select.POLLIN)
+        self._workers: dict[int, _Worker] = {}  # by the descriptor of the channel
+        self._finalizer = weakref.finalize(self, _kill, self._workers, os.getpid())
+        for _ in range(num_workers):
+            self._start()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a worker has said that it can work."""
+        return any(worker.is_ready for worker in self._workers.values())
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return not self._finalizer.alive
+
+    @property
+    def pids(self) -> list[int]:
+        """The workers' process numbers."""
+        return [worker.process.pid for worker in self._workers.values()]
+
+    def submit(self, number: int, job: Any) -> None:
+        """Have a job done; `number` names it, and lower ones go first."""
+        self._jobs[number] = job
+        bisect.insort(self._backlog, number)
+        self._assign()
+
+    def withdraw(self, number: int) -> Any | None:
+        """Return a job that no worker has begun, for the caller to do itself; else None."""
+        if number not in self._backlog:
+            return None
+        self._backlog.remove(number)
+        return self._jobs.pop(number)
+
+    def poll(self, timeout_s: float | None = None) -> list[tuple[int, Outcome]]:
+        """Wait until something happens, and return the jobs that are done, in any order.
+
+        Also replaces workers that died, with a RuntimeWarning.
+
+        Raises
+        ------
+        WorkerError
+            Where workers cannot start.
+        """
+        done, self._unsent = self._unsent, []
+        died = []
+        wait_ms = 0 if done else None if timeout_s is None else timeout_s * 1000
+        for descriptor, _ in self._poller.poll(wait_ms):
+            if descriptor == self._wake:
+                continue
+            worker = self._workers[descriptor]
+            inbox = worker.channel.inbox
+            try:
+                extra = inbox.extra
+                number, outcome = worker.channel.receive(self._loads(inbox))
+                self.extra += inbox.extra - extra
+            except (EOFError, OSError):
+                died.append(self._replace(worker, done))
+                continue
+            if number is None:
+                outcome.result()
+                worker.is_ready = True
+                self._deaths_at_start = 0
+                continue
+            worker.jobs.remove(number)
+            self._jobs.pop(number)
+            self._deaths_at.pop(number, None)
+            done.append((number, outcome))
+            if self._max_tasks is not None and worker.given >= self._max_tasks and not worker.jobs:
+                self._dismiss(worker)
+                self._start()
+        self._assign()
+        for text in died:
+            self._warn(text)
+        return done
+
+    def close(self, *, is_finished: bool = False) -> None:
+        """End all workers, at once or, where `is_finished`, as a program ends by itself."""
+        if is_finished and self._finalizer.alive:
+            for worker in list(self._workers.values()):
+                self._dismiss(worker)
+        self._finalizer()
+
+    def _start(self) -> None:
+        limit = self._depth + _SPARE_SEGMENTS
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        # -P: nothing in the current folder may stand in for what the worker imports.
+        command = [sys.executable, "-P", "-m", "patchmill.reader.worker"]
+        with theirs:
+            try:
+                process = subprocess.Popen(
+                    [*command, *map(str, (theirs.fileno(), os.getpid(), limit))],
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    env=_environment(),
+                    process_group=0,  # Ctrl-C reaches the consumer alone
+                )
+            except BaseException:
+                ours.close()
+                raise
+        channel = Channel(ours, limit)
+        worker = _Worker(process, channel)
+        self._workers[channel.fileno()] = worker
+        self._poller.register(channel.fileno(), select.POLLIN)
+        with contextlib.suppress(OSError):  # it died at once: `poll` finds that out
+            channel.send((sys.path, self._pickled))
+
+    def _assign(self) -> None:
+        """Send waiting jobs to the workers with the fewest."""
+        while self._backlog:
+            free = [worker for worker in self._workers.values() if self._takes_more(worker)]
+            if not free:
+                return
+            worker = min(free, key=lambda worker: len(worker.jobs))
+            number = self._backlog.pop(0)
+            worker.jobs.append(number)
+            worker.given += 1
+            try:
+                worker.channel.send((number, self._encode(self._jobs[number], worker.known)))
+            except ConnectionError:  # it died: `poll` finds that out, and its jobs
+                pass
+            except Exception as error:  # what cannot be pickled, or has no memory to lie in
+                worker.jobs.pop()
+                self._unsent.append((number, failure(error)))
+                del self._jobs[number]
+                self._deaths_at.pop(number, None)
+
+    def _loads(self, inbox: Inbox) -> Callable[..., Any]:
+        if self._most_held is None or inbox.held() < self._most_held:
+            return pickle.loads
+        return _loads_copies
+
+    def _takes_more(self, worker: _Worker) -> bool:
+        return (
+            worker.is_ready
+            and len(worker.jobs) < self._depth
+            and (self._max_tasks is None or worker.given < self._max_tasks)
+        )
+
+    def _replace(self, worker: _Worker, done: list[tuple[int, Outcome]]) -> str:
+        """Start a worker for one that died, and return what there is to say about it."""
+        self._forget(worker)
+        try:
+            code = worker.process.wait(5)
+        except subprocess.TimeoutExpired:  # its socket is closed, so it is of no more use
+            worker.process.kill()
+            code = worker.process.wait()
+        end = f"worker process {worker.process.pid} {_ending(code)}"
+        self.deaths += 1
+        if not worker.is_ready:
+            self._deaths_at_start += 1
+            if self._deaths_at_start >= MOST_DEATHS:
+                raise WorkerError(f"{end} before it could work, {MOST_DEATHS} times in a row")
+        # It works in order, so the first is what it was at.
+        jobs = list(worker.jobs)
+        if jobs:
+            suspect = jobs[0]
+            self._deaths_at[suspect] = self._deaths_at.get(suspect, 0) + 1
+            if self._deaths_at[suspect] >= self._most_deaths(self._jobs[suspect]):
+                deaths = self._deaths_at.pop(suspect)
+                del jobs[0]
+                what = self._describe(self._jobs.pop(suspect))
+                text = f"{deaths} worker processes died on {what}; the last {end}"
+                done.append((suspect, Outcome(error=WorkerError(text))))
+        for number in jobs:
+            bisect.insort(self._backlog, number)
+        self._start()
+        if not worker.is_ready:
+            return f"{end} before it could work; another is started"
+        return f"{end}; what it was at is done again by another"
+
+    def _dismiss(self, worker: _Worker) -> None:
+        """Let a worker that has nothing to do end by itself."""
+        with contextlib.suppress(OSError):
+            worker.channel.send(None)
+        try:
+            worker.process.wait(10)
+        except subprocess.TimeoutExpired:
+            worker.process.kill()
+            worker.process.wait()
+        self._forget(worker)
+
+    def _forget(self, worker: _Worker) -> None:
+        descriptor = worker.channel.fileno()
+        self._poller.unregister(descriptor)
+        del self._workers[descriptor]
+        worker.channel.close()
+
+
+def _kill(workers: dict[int, _Worker], owner: int) -> None:
+    if os.getpid() != owner:  # a fork of the consumer, which has no part in this
+        return
+    for worker in workers.values():
+        worker.channel.close()
+        worker.process.kill()
+    for worker in workers.values():
+        worker.process.wait()
+    workers.clear()
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, RuntimeWarning, stacklevel=3)
+
+
+def _loads_copies(data: Any, *, buffers: list[memoryview]) -> Any:
+    """Unpickle with arrays on memory of this process alone."""
+    return pickle.loads(data, buffers=[bytearray(buffer) for buffer in buffers])
+
+
+def _ending(code: int) -> str:
+    if code >= 0:
+        return f"ended with status {code}"
+    try:
+        return f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was killed by signal {-code}"
+
+
+def _environment() -> dict[str, str]:
+    path = [str(Path(folder).absolute()) for folder in sys.path]  # "" is the current folder
+    one = {name: "1" for name in _ONE_THREAD if name not in os.environ}
+    return {**os.environ, **one, "PYTHONPATH": os.pathsep.join(path)}
+
+
+def pickled_function(function: Callable[..., Any]) -> bytes:
+    """Pickle what workers shall run, or say in one sentence why that cannot be.
+
+    Raises
+    ------
+    WorkerError
+        For what lies in the script itself, a notebook or a function: workers cannot import it.
+    """
+    remedy = "put it into a module of its own, which workers can import, or use threads"
+    try:
+        pickled = pickle.dumps(function, 5)
+    except Exception as error:
+        raise WorkerError(
+            f"a worker process cannot be sent its work ({error}); {remedy}"
+        ) from error
+    texts = [argument for _, argument, _ in pickletools.genops(pickled) if argument is not None]
+    for module, name in itertools.pairwise(texts):
+        if module == "__main__":
+            raise WorkerError(
+                f"{name!r} lies in the script that was started, or in a notebook, which worker "
+                f"processes do not run; {remedy}"
+            )
+    return pickled
