@@ -37,6 +37,11 @@ functions that read them.
 `worker.py`         a worker process, started as `python -m patchmill.reader.worker`
 `crew.py`           worker processes that do one function's work, whoever is killed
 `processes.py`      work done ahead by a crew, delivered in order
+`pool.py`           `WorkerPool`: any function over any iterable, each item exactly once
+`pool_items.py`     what a pool's worker does: a few items, each with an outcome of its own
+`pool_results.py`   the results of a pool's call, one by one or all later
+`pool_threads.py`   a pool's workers as threads
+`pool_processes.py` a pool's workers as processes
 `values.py`         numbers that callers give, checked
 `ranks.py`          which of several training processes this is
 `schedule.py`       which positions of an epoch's order are whose batch
@@ -83,6 +88,7 @@ from .errors import (
 )
 from .field import Field
 from .loader import Loader
+from .pool import WorkerPool
 from .several import SeveralStores
 from .store import Store, open_store
 from .view import View
@@ -99,5 +105,6 @@ __all__ = [
     "StoreError",
     "View",
     "WorkerError",
+    "WorkerPool",
     "open_store",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 from typing import Any, Protocol
@@ -60,14 +61,14 @@ def take_arrays(memory: Memory, layout: Layout) -> dict[str, NDArray[Any]]:
     arrays = {}
     start = 0
     for name, (shape, dtype) in layout.items():
-        nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        nbytes = math.prod(shape) * dtype.itemsize
         arrays[name] = piece[start : start + nbytes].view(dtype).reshape(shape)
         start += _padded(shape, dtype)
     return arrays
 
 
 def _padded(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
-    nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    nbytes = math.prod(shape) * dtype.itemsize
     return -(-nbytes // _ALIGNMENT) * _ALIGNMENT
 
 

@@ -1,6 +1,7 @@
 """Messages between two processes: objects through a socket, their arrays through shared memory.
 
-A message is pickled with its arrays left out (pickle protocol 5, PEP 574). Arrays that lie in
+A message is pickled with its arrays left out (pickle protocol 5, PEP 574), in an envelope of plain
+numbers that says where those are (marshal: both ends are the same Python). Arrays that lie in
 this side's segments already, as a batch decoded there does, are not copied at all; others are
 copied into one. The receiver's arrays lie in that memory. So messages are small, and a bounded
 number of them fits into a socket's buffer: sending never waits for the other side to receive.
@@ -8,8 +9,10 @@ number of them fits into a socket's buffer: sending never waits for the other si
 
 from __future__ import annotations
 
+import marshal
 import os
 import pickle
+import select
 import socket
 from collections.abc import Callable
 from struct import Struct
@@ -49,6 +52,8 @@ class Channel:
         self.inbox = Inbox(limit)
         self.outbox = Outbox(limit)
         self._socket = sock
+        self._poller = select.poll()
+        self._poller.register(sock, select.POLLIN)
 
     def fileno(self) -> int:
         """Return the socket's descriptor, for polling."""
@@ -70,16 +75,8 @@ class Channel:
             inline = None
             places += self._placed([memoryview(data)])
         new, descriptors, dropped = self.outbox.lend(places)
-        envelope = pickle.dumps(
-            (
-                inline,
-                [tuple(place) for place in places],
-                [tuple(segment) for segment in new],
-                dropped,
-                self.inbox.freed(),
-            ),
-            _PROTOCOL,
-        )
+        placed, made = [tuple(place) for place in places], [tuple(segment) for segment in new]
+        envelope = marshal.dumps((inline, placed, made, dropped, self.inbox.freed()))
         try:
             header = _HEADER.pack(len(envelope), len(descriptors))
             # The descriptors go with the first byte; a signal may cut a large message short.
@@ -103,7 +100,7 @@ class Channel:
             raise EOFError("the other side is gone")
         header += self._exactly(_HEADER.size - len(header))
         nbytes, _ = _HEADER.unpack(header)
-        inline, placed, made, dropped, freed = pickle.loads(self._exactly(nbytes))
+        inline, placed, made, dropped, freed = marshal.loads(self._exactly(nbytes))
         for segment, descriptor in zip(made, descriptors, strict=True):
             self.inbox.attach(NewSegment(*segment), descriptor)
         self.inbox.drop(dropped)
@@ -111,6 +108,10 @@ class Channel:
         buffers = [self.inbox.view(Place(*place)) for place in placed]
         data = buffers.pop() if inline is None else inline
         return pickle.loads(data, buffers=buffers)
+
+    def has_message(self) -> bool:
+        """Say whether a message, or the other side's end, is there to be received."""
+        return bool(self._poller.poll(0))
 
     def close(self) -> None:
         """Close the socket; segments stay as long as somebody holds arrays on them."""

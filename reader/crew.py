@@ -29,13 +29,15 @@ from .buffers import Memory
 from .channel import MOST_WAITING, Channel
 from .errors import WorkerError
 from .outcome import Outcome, failure
-from .segments import Inbox
 
 #: A job at which so many workers died is given up: it is the job.
 MOST_DEATHS = 3
 #: Segments that a worker keeps beside those of the jobs that it has: what the consumer looks at,
 #: what it may still hold from before, and what the function works on.
 _SPARE_SEGMENTS = 3
+#: Segments of a worker that may be held here before values are copied out of them, where the user
+#: of a crew says how.
+_MOST_HELD = 3
 #: Libraries with threads of their own get one each in a worker, unless the user has said otherwise.
 _ONE_THREAD = (
     *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
@@ -71,9 +73,9 @@ class Crew:
         Says what a job is, where workers die on it.
     most_deaths
         Says how many workers may die on a job before it is given up.
-    most_held
-        Arrays are copied out of shared memory while so many segments of a worker are held here;
-        by default never.
+    copy
+        Copies a job's value out of shared memory, while `_MOST_HELD` segments of its worker are
+        held here already; by default it stays there.
     encode
         Makes what is sent of a job and of a dict per worker, in which it may note what the worker
         has been sent; by default the job is sent.
@@ -104,14 +106,14 @@ class Crew:
         max_tasks: int | None = None,
         describe: Callable[[Any], str] = repr,
         most_deaths: Callable[[Any], int] = lambda job: MOST_DEATHS,
-        most_held: int | None = None,
+        copy: Callable[[Any], Any] = lambda value: value,
         encode: Callable[[Any, dict[int, Any]], Any] = lambda job, known: job,
         wake: int | None = None,
         warn: Callable[[str], None] | None = None,
     ) -> None:
         self._describe = describe
         self._most_deaths = most_deaths
-        self._most_held = most_held
+        self._copy = copy
         self._encode = encode
         self._wake = wake
         self._warn = _warn if warn is None else warn
@@ -181,7 +183,8 @@ class Crew:
             inbox = worker.channel.inbox
             try:
                 extra = inbox.extra
-                number, outcome = worker.channel.receive(self._loads(inbox))
+                is_full = inbox.held() >= _MOST_HELD
+                number, outcome = worker.channel.receive()
                 self.extra += inbox.extra - extra
             except (EOFError, OSError):
                 died.append(self._replace(worker, done))
@@ -191,9 +194,12 @@ class Crew:
                 worker.is_ready = True
                 self._deaths_at_start = 0
                 continue
+            self._deaths_at_start = 0  # workers can start
             worker.jobs.remove(number)
             self._jobs.pop(number)
             self._deaths_at.pop(number, None)
+            if is_full and outcome.error is None:
+                outcome = Outcome(self._copy(outcome.value))
             done.append((number, outcome))
             if self._max_tasks is not None and worker.given >= self._max_tasks and not worker.jobs:
                 self._dismiss(worker)
@@ -245,7 +251,9 @@ class Crew:
             worker.jobs.append(number)
             worker.given += 1
             try:
-                worker.channel.send((number, self._encode(self._jobs[number], worker.known)))
+                known = worker.known.copy()
+                worker.channel.send((number, self._encode(self._jobs[number], known)))
+                worker.known = known
             except ConnectionError:  # it died: `poll` finds that out, and its jobs
                 pass
             except Exception as error:  # what cannot be pickled, or has no memory to lie in
@@ -253,11 +261,6 @@ class Crew:
                 self._unsent.append((number, failure(error)))
                 del self._jobs[number]
                 self._deaths_at.pop(number, None)
-
-    def _loads(self, inbox: Inbox) -> Callable[..., Any]:
-        if self._most_held is None or inbox.held() < self._most_held:
-            return pickle.loads
-        return _loads_copies
 
     def _takes_more(self, worker: _Worker) -> bool:
         return (
@@ -329,11 +332,6 @@ def _kill(workers: dict[int, _Worker], owner: int) -> None:
 
 def _warn(text: str) -> None:
     warnings.warn(text, RuntimeWarning, stacklevel=3)
-
-
-def _loads_copies(data: Any, *, buffers: list[memoryview]) -> Any:
-    """Unpickle with arrays on memory of this process alone."""
-    return pickle.loads(data, buffers=[bytearray(buffer) for buffer in buffers])
 
 
 def _ending(code: int) -> str:

@@ -166,6 +166,7 @@ class Loader:
             samples_per_epoch=samples_per_epoch,
             most_per_image=most_per_image,
             global_batch=self.batch_size * self.world_size,
+            drop_last=drop_last,
         )
         self._schedule = Schedule(
             self._sampler.length, self.batch_size, self.rank, self.world_size, bool(drop_last)

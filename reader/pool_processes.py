@@ -19,11 +19,6 @@ from .pool_items import Packed, Runner, Task, described, encode, packed, packed_
 from .pool_threads import IS_CLOSED, IS_FORKED
 from .prefetch import THREAD_NAME
 
-#: Tasks at a worker: one that it does, and one so that it need not wait for the next.
-_AT_A_WORKER = 2
-#: Results whose arrays still lie in a worker's shared memory; the arrays of more are copied out of
-#: it, so that a list of ten thousand results does not need as many memory maps.
-_MOST_HELD = 3
 
 
 @dataclass(eq=False)
@@ -34,6 +29,7 @@ class _Order:
     future: Future[list[Packed]] = field(default_factory=Future)
     numbers: dict[int, int] = field(default_factory=dict)  # of jobs, to which item it is
     results: dict[int, Packed] = field(default_factory=dict)
+    is_split: bool = False
 
 
 class ProcessEngine:
@@ -59,6 +55,7 @@ class ProcessEngine:
         # The garbage collector may end us, or forget a task, where this thread holds it.
         self._lock = threading.RLock()
         self._is_closed = self._is_stopping = False
+        self._why_closed = IS_CLOSED
         self._commands: deque[_Order | Future[Any]] = deque()
         self._orders: dict[Future[Any], _Order] = {}
         self._jobs: dict[int, _Order] = {}
@@ -70,11 +67,11 @@ class ProcessEngine:
             self._crew = Crew(
                 Runner(),
                 num_workers,
-                ahead=_AT_A_WORKER * num_workers,
+                ahead=num_workers,  # one each: none waits behind a long one while others idle
                 max_tasks=max_tasks,
                 describe=described,
                 most_deaths=lambda task: MOST_DEATHS if len(task.items) == 1 else 1,
-                most_held=_MOST_HELD,
+                copy=_copied,
                 encode=encode,
                 wake=self._heard.fileno(),
                 warn=self.notices.append,
@@ -98,7 +95,7 @@ class ProcessEngine:
         order = _Order(task)
         with self._lock:
             if self._is_closed:
-                raise WorkerError(IS_CLOSED)
+                raise WorkerError(self._why_closed)
             self._tell(order)
         return order.future
 
@@ -149,6 +146,8 @@ class ProcessEngine:
             cause = error
         with self._lock:
             self._is_closed = True
+            if cause is not None:
+                self._why_closed = f"the pool's workers are gone: {cause or repr(cause)}"
             self._bell.close()
         self._heard.close()
         self._crew.close(is_finished=cause is None and not self._is_stopping)
@@ -158,9 +157,9 @@ class ProcessEngine:
                 self._orders[command.future] = command
         for future in self._orders:
             if future.set_running_or_notify_cancel():
-                error = WorkerError(IS_CLOSED if cause is None else str(cause))
-                error.__cause__ = cause
-                future.set_exception(error)
+                closed = WorkerError(self._why_closed)
+                closed.__cause__ = cause
+                future.set_exception(closed)
         self._orders.clear()
         self._jobs.clear()
 
@@ -192,12 +191,20 @@ class ProcessEngine:
         call, first, items = order.task
         if outcome.error is None:
             order.results.update(enumerate(outcome.value, position))
-        elif order.results or order.numbers or len(items) == 1:
+        elif order.is_split or len(items) == 1:
+            if outcome.trace:  # it could not be sent, or its result could not; else a worker died
+                outcome.error.add_note(f"in {described(Task(call, first + position, items[position:]))}")
             order.results[position] = packed(outcome)
         else:
+            order.is_split = True
             for place, item in enumerate(items):
                 self._submit(order, place, Task(call, first + place, [item]))
         if len(order.results) == len(items):
             del self._orders[order.future]
             if order.future.set_running_or_notify_cancel():
                 order.future.set_result([order.results[place] for place in range(len(items))])
+
+
+def _copied(results: list[Packed]) -> list[Packed]:
+    """Copy results out of shared memory: ten thousand of them need not be as many memory maps."""
+    return [Packed(data, [bytearray(buffer) for buffer in buffers]) for data, buffers in results]

@@ -81,6 +81,8 @@ class ThreadEngine:
 
     def finish(self) -> None:
         """Do what was submitted, then end the threads."""
+        if os.getpid() != self._owner:
+            return
         with self._lock:
             if not self._is_closed:
                 self._is_closed = True
@@ -92,8 +94,6 @@ class ThreadEngine:
 
     def stop(self) -> None:
         """End the threads as soon as each is done with the item that it is at."""
-        if os.getpid() != self._owner:
-            return
         self._is_stopping.set()
         self.finish()
 

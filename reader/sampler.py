@@ -48,6 +48,8 @@ class Sampler:
         Number of samples that it has.
     global_batch
         Samples of a batch, of all ranks together: what the cap counts in.
+    drop_last
+        Whether what is left over at the end is never used, and thus not capped.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Sampler:
         samples_per_epoch: int | None,
         most_per_image: int | None,
         global_batch: int,
+        drop_last: bool,
     ) -> None:
         if shuffle not in (True, False, "block"):
             raise ValueError(f'shuffle is {shuffle!r}; give True, False or "block"')
@@ -80,6 +83,7 @@ class Sampler:
         self.length = size if samples_per_epoch is None else samples_per_epoch
         self._size = size
         self._global_batch = global_batch
+        self._used = self.length // global_batch * global_batch if drop_last else self.length
         self._most_per_image = most_per_image
         self._images = None
         if most_per_image is not None:
@@ -113,11 +117,9 @@ class Sampler:
         elif self._shuffle:
             positions = epoch_order(self._size, self._seed, epoch)
         if self._images is not None and self._most_per_image is not None:
-            positions = capped_order(
-                np.arange(self._size) if positions is None else positions,
-                self._images,
-                self._global_batch,
-                self._most_per_image,
+            positions = np.arange(self._size) if positions is None else positions
+            positions[: self._used] = capped_order(
+                positions[: self._used], self._images, self._global_batch, self._most_per_image
             )
         return EpochOrder(
             positions, occurrences(positions) if self.is_drawn and positions is not None else None
@@ -126,7 +128,9 @@ class Sampler:
     def quality(self, epoch: int) -> float:
         """Return how well an epoch is shuffled, see `order.shuffle_quality`."""
         positions = self.order(epoch).positions
-        return shuffle_quality(np.arange(self._size) if positions is None else positions)
+        return shuffle_quality(
+            np.arange(self._size) if positions is None else positions, self._size
+        )
 
     def distinct(self, order: EpochOrder) -> int:
         """Return how many different samples an epoch has."""

@@ -181,6 +181,8 @@ class Outbox:
         self._lent |= used
         self._taken.clear()
         self._trim(self._limit)
+        if not self._new and not self._dropped:
+            return [], [], []
         sizes = dict(zip(self._numbers, map(len, self._arrays), strict=True))
         new = {number: fd for number, fd in self._new.items() if number in used}
         for number in new:
@@ -193,8 +195,12 @@ class Outbox:
         return [NewSegment(n, sizes[n]) for n in new], list(new.values()), dropped
 
     def release(self, numbers: list[int]) -> None:
-        """Note that the other side holds these no longer."""
+        """Note that the other side holds these no longer; they are taken first, being in cache."""
         self._lent.difference_update(numbers)
+        for number in numbers:
+            position = self._numbers.index(number)
+            self._numbers.insert(0, self._numbers.pop(position))
+            self._arrays.insert(0, self._arrays.pop(position))
 
     def close(self) -> None:
         """Close the descriptors that were not sent."""

@@ -13,6 +13,8 @@ import select
 import socket
 import sys
 import threading
+from collections import deque
+from typing import Any
 
 import numcodecs.blosc
 
@@ -53,7 +55,15 @@ def _serve(channel: Channel) -> None:
         channel.send((None, failure(error)))
         return
     channel.send((None, Outcome()))
-    while (message := channel.receive()) is not None:
+    waiting: deque[Any] = deque()
+    while True:
+        # All that has come meanwhile, since it tells which memory is free again: the fewer pieces
+        # are in use, the more of them are in the processor's cache.
+        while not waiting or channel.has_message():
+            waiting.append(channel.receive())
+        message = waiting.popleft()
+        if message is None:
+            return
         number, job = message
         try:
             outcome = Outcome(function(job, channel.outbox))

@@ -1,137 +1,207 @@
-"""How fast the loader is, as ratios to zarr-python and tensorstore in one run.
+"""How fast loaders are, as ratios to bare loops and to what else reads such data, in one run.
 
-4096 patches of 256 × 256 uint16 (Poisson noise on an offset, as a camera gives it, lz4), batches of
-64, shuffled, warm cache, checksums verified, a consumer that only takes the batch. Each way runs
-once per round, in turn, and its best round counts: what else the machine does then slows all alike.
+4096 patches of 256 × 256 uint16 (lz4 or not compressed) and 65,536 of 64 × 64, shuffled, warm cache,
+checksums verified, with a consumer that only touches the batch and one that copies it to float32.
 """
 
 from __future__ import annotations
 
-import time
-from collections import deque
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import zarr
-from zarr.codecs import BloscCodec, Crc32cCodec
 
-from patchmill.reader import Store, open_store
-from patchmill.reader.order import epoch_order
+sys.path.insert(0, str(Path(__file__).parent))  # the bare loops, also for their processes
 
-PATCHES, SIZE, BATCH, PER_SHARD = 4096, 256, 64, 512
+from bare_reader import TwoProcesses, by_threads
+from reader_store import (
+    Case,
+    best_rates,
+    copier,
+    noise,
+    table,
+    through_tensorstore,
+    through_zarr,
+    touch,
+    write,
+)
+
+from patchmill.reader import open_store
+
 ROUNDS = 7
-#: zarr-python reads a few batches only: at its pace an epoch would take ten seconds.
-ZARR_BATCHES = 4
-TIMES_ZARR, TIMES_TENSORSTORE = 50, 1
+CONSUMERS = ("touch", "copy")
+LIMIT_2P, LIMIT_2T = "limit: bare loop, 2 processes", "limit: bare loop, 2 threads"
+TENSORSTORE = "tensorstore, 2 batches ahead"
+PROCESSES, THREADS = "patchmill, 2 processes", "patchmill, 2 threads"
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    path = tmp_path_factory.mktemp("speed") / "train.zarr"
-    own = {
-        "format": 1,
-        "complete": True,
-        "axes": ["c", "y", "x"],
-        "channels": ["DAPI"],
-        "fields": ["image"],
-        "splits": {"train": [0, PATCHES]},
-        "void": 0,
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("speed")
+
+
+@pytest.fixture(scope="module")
+def large(folder: Path) -> Case:
+    return write(Case(folder / "large/train.zarr", 4096, 256, 64))
+
+
+@pytest.fixture(scope="module")
+def plain(folder: Path) -> Case:
+    return write(Case(folder / "plain/train.zarr", 4096, 256, 64, is_compressed=False))
+
+
+@pytest.fixture(scope="module")
+def small(folder: Path) -> Case:
+    return write(Case(folder / "small/train.zarr", 65536, 64, 1024))
+
+
+def loaders(case: Case) -> dict[str, Callable[[], Iterator[Any]]]:
+    store = open_store(case.path)
+    return {
+        name: store.loader(
+            case.batch, shuffle=True, num_workers=num_workers, backend=backend
+        ).__iter__
+        for name, num_workers, backend in (
+            ("patchmill, 1 thread", 1, "thread"),
+            (THREADS, 2, "thread"),
+            (PROCESSES, 2, "process"),
+        )
     }
-    group = zarr.open_group(str(path), mode="w", attributes={"patchmill": own})
-    blosc = BloscCodec(typesize=2, cname="lz4", clevel=5, shuffle="shuffle", blocksize=0)
-    array = group.create_array(
-        "image",
-        shape=(PATCHES, 1, SIZE, SIZE),
-        dtype=np.uint16,
-        chunks=(1, 1, SIZE, SIZE),
-        shards=(PER_SHARD, 1, SIZE, SIZE),
-        compressors=[blosc, Crc32cCodec()],
-        chunk_key_encoding={"name": "default", "separator": "."},
-        dimension_names=["patch", "c", "y", "x"],
-    )
-    rng = np.random.default_rng(0)
-    for start in range(0, PATCHES, PER_SHARD):
-        array[start : start + PER_SHARD] = (
-            rng.poisson(200, (PER_SHARD, 1, SIZE, SIZE)) + 100
-        ).astype(np.uint16)
-    return open_store(path)
 
 
-def through_zarr(path: Path) -> Iterator[Any]:
-    array = zarr.open_array(str(path / "image"), mode="r")
-    order = epoch_order(PATCHES, 0, 0)
-    for start in range(0, ZARR_BATCHES * BATCH, BATCH):
-        yield array.oindex[order[start : start + BATCH]]
+def consumer(case: Case, mode: str) -> Callable[[Any], None]:
+    return touch if mode == "touch" else copier(case)
 
 
-def through_tensorstore(path: Path, ahead: int = 2) -> Iterator[Any]:
-    import tensorstore
+@pytest.mark.benchmark
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("mode", CONSUMERS)
+def test_compressed(large: Case, capsys: pytest.CaptureFixture[str], mode: str) -> None:
+    two = TwoProcesses(large.arguments(), large.shards, large.batch)
+    shards = large.shards
+    ways = {
+        LIMIT_2P: lambda: two.epoch(large.patches // large.batch),
+        LIMIT_2T: lambda: by_threads(shards, large.order, large.batch),
+        TENSORSTORE: lambda: through_tensorstore(large),
+        "zarr, orthogonal index": lambda: through_zarr(large, 4),
+        **loaders(large),
+    }
+    rates = best_rates(ways, consumer(large, mode), large.batch, ROUNDS)
+    two.close()
+    with capsys.disabled():
+        print(table(f"256 × 256, lz4, {mode}", rates, tensorstore=TENSORSTORE, limit=LIMIT_2P))
+        print(f"threads / limit of 2 threads: {rates[THREADS] / rates[LIMIT_2T]:.2f}")
+    assert rates[PROCESSES] > rates[TENSORSTORE]
+    assert rates[THREADS] > 50 * rates["zarr, orthogonal index"]
 
-    spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(path / "image")}}
-    array = tensorstore.open(spec).result()
-    order = epoch_order(PATCHES, 0, 0)
-    waiting: deque[Any] = deque()
-    for start in range(0, PATCHES, BATCH):
-        waiting.append(array[order[start : start + BATCH]].read())
-        if len(waiting) > ahead:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
+
+@pytest.mark.benchmark
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("mode", CONSUMERS)
+def test_small_patches(small: Case, capsys: pytest.CaptureFixture[str], mode: str) -> None:
+    two = TwoProcesses(small.arguments(), small.shards, small.batch)
+    ways = {
+        LIMIT_2P: lambda: two.epoch(small.patches // small.batch),
+        TENSORSTORE: lambda: through_tensorstore(small),
+        **loaders(small),
+    }
+    rates = best_rates(ways, consumer(small, mode), small.batch, ROUNDS)
+    two.close()
+    with capsys.disabled():
+        print(table(f"64 × 64, lz4, {mode}", rates, tensorstore=TENSORSTORE, limit=LIMIT_2P))
+    assert rates[PROCESSES] > rates[TENSORSTORE]
 
 
-def rate(batches: Iterator[Any]) -> float:
-    """Return patches a second over an iterator of batches."""
-    start = time.perf_counter()
-    count = sum(BATCH for _ in batches)
-    return count / (time.perf_counter() - start)
+@pytest.mark.benchmark
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("mode", CONSUMERS)
+def test_uncompressed(plain: Case, capsys: pytest.CaptureFixture[str], mode: str) -> None:
+    torch_data = pytest.importorskip("torch.utils.data")
+    file = plain.path.parent / "patches.npy"
+    if not file.exists():
+        np.save(file, np.concatenate([noise(512, 256, start) for start in range(0, 4096, 512)]))
+    mapped = np.load(file, mmap_mode="r")
+    buffer = np.zeros((plain.batch, 1, 256, 256), np.uint16)
+
+    class Patches(torch_data.Dataset):  # type: ignore[misc, name-defined]
+        def __len__(self) -> int:
+            return len(mapped)
+
+        def __getitem__(self, number: int) -> Any:
+            return mapped[number].copy()
+
+    class Batches(Patches):
+        def __getitems__(self, numbers: list[int]) -> Any:
+            return mapped[numbers]
+
+    def take() -> Iterator[Any]:
+        order = plain.order
+        for start in range(0, plain.patches, plain.batch):
+            rows = order[start : start + plain.batch]
+            yield np.take(mapped, rows, axis=0, out=buffer, mode="clip")
+
+    def data_loader(dataset: Any, num_workers: int) -> Iterator[Any]:
+        collate = (lambda batch: batch) if isinstance(dataset, Batches) else None
+        for each in torch_data.DataLoader(
+            dataset, plain.batch, shuffle=True, num_workers=num_workers, collate_fn=collate
+        ):
+            yield each if isinstance(each, np.ndarray) else each.numpy()
+
+    gather = "limit: np.take from a memory map"
+    best_torch = "DataLoader on np.load, whole batches"
+    ways: dict[str, Callable[[], Iterator[Any]]] = {
+        gather: take,
+        best_torch: lambda: data_loader(Batches(), 0),
+        "DataLoader on np.load, 0 workers": lambda: data_loader(Patches(), 0),
+        "DataLoader on np.load, 2 workers": lambda: data_loader(Patches(), 2),
+        TENSORSTORE: lambda: through_tensorstore(plain),
+        **loaders(plain),
+    }
+    rates = best_rates(ways, consumer(plain, mode), plain.batch, ROUNDS)
+    with capsys.disabled():
+        print(table(f"256 × 256, not compressed, {mode}", rates, gather=gather, torch=best_torch))
+    assert rates[PROCESSES] > rates["DataLoader on np.load, 2 workers"]
 
 
 @pytest.mark.benchmark
 @pytest.mark.timeout(600)
-def test_loader_against_zarr_and_tensorstore(
-    store: Store, capsys: pytest.CaptureFixture[str]
+def test_a_transform_in_python_uses_the_second_core(
+    large: Case, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unverified = open_store(store.path, verify=False)
-    loaders = {
-        f"patchmill, {threads} thread{'s' * (threads > 1)}{note}": opened.loader(
-            BATCH, shuffle=True, num_workers=threads
-        )
-        for opened, note in ((store, ""), (unverified, ", not verified"))
-        for threads in (1, 2)
-    }
-    ways: dict[str, Callable[[], Iterator[Any]]] = {
-        "zarr, orthogonal index": lambda: through_zarr(store.path),
-        "tensorstore, 1 batch ahead": lambda: through_tensorstore(store.path, 1),
-        "tensorstore, 2 batches ahead": lambda: through_tensorstore(store.path, 2),
-        **{name: loader.__iter__ for name, loader in loaders.items()},
-    }
-    rates: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(ROUNDS):
-        for name, way in ways.items():
-            rates[name].append(rate(way()))
-    best = {name: max(values) for name, values in rates.items()}
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    import slow_transform
 
-    slow, peer = best["zarr, orthogonal index"], best["tensorstore, 2 batches ahead"]
-    ours = best["patchmill, 1 thread"]
+    view = open_store(large.path).view
+    view.rows = range(512)
+    ways = {
+        f"{num_workers} {backend}": view.loader(
+            16, num_workers=num_workers, backend=backend, transform=slow_transform.busy
+        ).__iter__
+        for num_workers, backend in ((1, "process"), (2, "process"), (1, "thread"), (2, "thread"))
+    }
+    for way in ways.values():  # the workers start
+        sum(1 for _ in way())
+    rates = best_rates(ways, touch, 16, 3)
     with capsys.disabled():
-        print(f"\n{'way':40} {'best/s':>9} {'median/s':>9} {'× zarr':>7} {'× tensorstore':>14}")
-        for name, value in best.items():
-            median = float(np.median(rates[name]))
-            print(
-                f"{name:40} {value:9,.0f} {median:9,.0f} {value / slow:7.1f} {value / peer:14.2f}"
-            )
-    assert ours / slow >= TIMES_ZARR
-    assert ours / peer >= TIMES_TENSORSTORE
+        print(table("2 ms of Python a patch", rates, one="1 process"))
+    assert rates["2 process"] > 1.2 * rates["1 process"]
 
 
 @pytest.mark.benchmark
-def test_what_is_timed_is_right(store: Store) -> None:
-    """All three ways give the same pixels."""
-    order = epoch_order(PATCHES, 0, 0)[:BATCH]
-    mine = next(iter(store.loader(BATCH, shuffle=True)))
-    np.testing.assert_array_equal(mine["index"], order)
-    np.testing.assert_array_equal(mine["image"], next(through_zarr(store.path)))
-    np.testing.assert_array_equal(mine["image"], next(through_tensorstore(store.path)))
+def test_what_is_timed_is_right(large: Case) -> None:
+    """All ways give the same pixels."""
+    order = large.order[: large.batch]
+    two = TwoProcesses(large.arguments(), large.shards, large.batch)
+    expected = next(through_zarr(large, 1))
+    for way in loaders(large).values():
+        batch = next(way())
+        np.testing.assert_array_equal(batch["index"], order)
+        np.testing.assert_array_equal(batch["image"], expected)
+    np.testing.assert_array_equal(next(through_tensorstore(large)), expected)
+    for bare in (by_threads(large.shards, large.order, large.batch), two.epoch(64)):
+        got = next(bare).view(np.uint16).reshape(expected.shape)
+        np.testing.assert_array_equal(got, expected)
+    two.close()

@@ -87,7 +87,7 @@ if __name__ == "__main__":
     ways = [loader.torch(), DataLoader(dataset, batch_size=None, num_workers=2)]
     for batches in ways:
         for batch in batches:
-            x = batch["image"][batch["valid"]].to(torch.float32)
+            x = batch["image"].to(torch.float32)[batch["valid"]]
             network.zero_grad()
             network(x).square().mean().backward()  # waits for the other rank
             with torch.no_grad():
