@@ -18,6 +18,13 @@ functions that read them.
 `decode.py`         rows of a field into an array: one checksum, one decoding a patch
 `foreign.py`        fields in other layouts, read through zarr
 `ways.py`           which of these reads a store's fields
+`remote.py`         where a remote store lies: a URL that is read like a path
+`remote_client.py`  requests to its server, through obstore, which this file alone imports
+`remote_fetch.py`   chunks of remote shards, fetched all at once for one call
+`remote_reader.py`  rows of a field from remote shards
+`remote_cache.py`   whole shards of remote stores, kept on this machine up to a limit
+`remote_cached.py`  rows of a field from shards in that cache
+`remote_ways.py`    which of these reads a remote store's fields
 `columns.py`        the 1-D columns of `index` and `images`, read on first use
 `lookup.py`         a column of `index` or `images`, an entry per position of a view
 `where.py`          conditions on columns, in Python's syntax, without running any
@@ -39,7 +46,8 @@ functions that read them.
 `processes.py`      work done ahead by a crew, delivered in order
 `pool.py`           `WorkerPool`: any function over any iterable, each item exactly once
 `pool_items.py`     what a pool's worker does: a few items, each with an outcome of its own
-`pool_results.py`   the results of a pool's call, one by one or all later
+`pool_results.py`   the results of a pool's call, one by one
+`pool_async.py`     the results of a pool's call, all at once and later
 `pool_threads.py`   a pool's workers as threads
 `pool_processes.py` a pool's workers as processes
 `values.py`         numbers that callers give, checked
@@ -83,6 +91,7 @@ from .errors import (
     IncompleteStoreError,
     MemoryLimitError,
     PatchmillError,
+    RemoteStoreError,
     StoreError,
     WorkerError,
 )
@@ -100,6 +109,7 @@ __all__ = [
     "Loader",
     "MemoryLimitError",
     "PatchmillError",
+    "RemoteStoreError",
     "SeveralStores",
     "Store",
     "StoreError",

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import DamagedStoreError, StoreError
+from .errors import DamagedStoreError, RemoteStoreError, StoreError
+from .remote import Place, RemotePath, zarr_place
 from .root import read_json
 
 
@@ -24,14 +24,18 @@ class Columns(Mapping[str, NDArray[Any]]):
         The group's folder; one that does not exist has no columns.
     length
         Number of entries that each column must have, where that is known.
+    names
+        Of the columns, which only a folder of this machine can be asked for.
     """
 
-    def __init__(self, folder: Path, length: int | None = None) -> None:
+    def __init__(self, folder: Place, length: int | None = None, names: Sequence[str] = ()) -> None:
         self._folder = folder
         self._length = length
         self._opened: dict[str, Any] = {}  # zarr arrays
         self._read: dict[str, NDArray[Any]] = {}
-        self._names = sorted(file.parent.name for file in folder.glob("*/zarr.json"))
+        if not isinstance(folder, RemotePath):
+            names = [file.parent.name for file in folder.glob("*/zarr.json")]
+        self._names = sorted(names)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
@@ -93,7 +97,8 @@ class Columns(Mapping[str, NDArray[Any]]):
         if name not in self._opened:
             import zarr  # takes half a second: only those who ask for a column pay for it
 
-            array = zarr.open_array(str(self._folder / name), mode="r")
+            # The format is said, or zarr asks for files of an older one too: far away, requests.
+            array = zarr.open_array(**zarr_place(self._folder / name), mode="r", zarr_format=3)
             if array.ndim == 0 or self._length not in (None, array.shape[0]):
                 raise DamagedStoreError(
                     f"{self._folder / name} has shape {array.shape}, which should begin with "
@@ -104,13 +109,13 @@ class Columns(Mapping[str, NDArray[Any]]):
 
 
 @contextmanager
-def _reading(column: Path) -> Iterator[None]:
+def _reading(column: Place) -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             # zarr-python warns of the text codec, which the zarr v3 core does not name.
             warnings.filterwarnings("ignore", message=r".*vlen-utf8", category=UserWarning)
             yield
-    except DamagedStoreError:
+    except (DamagedStoreError, RemoteStoreError):
         raise
     except Exception as error:  # zarr raises what its codecs raise: any kind
         raise DamagedStoreError(

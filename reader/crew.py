@@ -157,8 +157,11 @@ class Crew:
         self._assign()
 
     def withdraw(self, number: int) -> Any | None:
-        """Return a job that no worker has begun, for the caller to do itself; else None."""
-        if number not in self._backlog:
+        """Return a job that no worker has, for the caller to do itself; else None.
+
+        Not one at which a worker died: it might be the job that killed it.
+        """
+        if number not in self._backlog or number in self._deaths_at:
             return None
         self._backlog.remove(number)
         return self._jobs.pop(number)
@@ -258,6 +261,7 @@ class Crew:
                 pass
             except Exception as error:  # what cannot be pickled, or has no memory to lie in
                 worker.jobs.pop()
+                worker.given -= 1
                 self._unsent.append((number, failure(error)))
                 del self._jobs[number]
                 self._deaths_at.pop(number, None)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
-from itertools import pairwise
-from pathlib import Path
 from struct import Struct
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,18 +14,28 @@ from .errors import DamagedStoreError, IncompleteStoreError
 from .field import Field
 from .format import CHECKSUM_BYTES, MISSING, shard_name
 from .native import RESIDUE, crc32c, decompress
-from .shards import OpenShards, Scratch, Shard, ShardError
+from .remote import Place
+from .shards import Scratch, Shard, ShardError
 from .staged import refuse_unstaged
 from .targets import is_whole
 
 #: Of a blosc chunk's header, from byte 4: nbytes decompressed, (block size,) nbytes compressed.
 #: Source: c-blosc, README_CHUNK_FORMAT.rst.
-_BLOSC_SIZES = Struct("<I4xI")
+_unpack_sizes = Struct("<I4xI").unpack_from
 #: Also the most that a chunk may be larger than its patch (BLOSC_MAX_OVERHEAD).
 _BLOSC_HEADER_BYTES = 16
 
 #: Decodes a chunk: its shard, start and nbytes there, and the place that it fills.
 Decode = Callable[[Shard, int, int, int], None]
+#: A shard, and of what is wanted of it: rows, the places that they fill, (start, nbytes) of each.
+Run = tuple[Shard, list[int], list[int], list[list[int]]]
+
+
+class Shards(Protocol):
+    """What gives shards by their files: `OpenShards`, or some that were fetched."""
+
+    def get(self, file: str, rows_per_shard: int) -> Any:
+        """Return a `Shard`; raises `ShardError`."""
 
 
 class FieldReader:
@@ -35,11 +44,11 @@ class FieldReader:
     Parameters
     ----------
     store
-        The store's folder.
+        The store's folder, or its place elsewhere.
     field
         What to read.
     shards
-        The store's open shards.
+        Gives the store's shards.
     verify
         Whether to check the crc32c of each chunk.
     is_complete
@@ -47,7 +56,7 @@ class FieldReader:
     """
 
     def __init__(
-        self, store: Path, field: Field, shards: OpenShards[Any], *, verify: bool, is_complete: bool
+        self, store: Place, field: Field, shards: Shards, *, verify: bool, is_complete: bool
     ) -> None:
         self.field = field
         self._store = store
@@ -84,30 +93,33 @@ class FieldReader:
         is_windowed = corners is not None and not is_whole(self.field, out)
         patch = np.empty((1, *self.field.shape), self.field.dtype) if is_windowed else out
         decode = self._decoder(patch)
-        for shard, row, place, (start, nbytes) in self._chunks(rows):
-            try:
-                decode(shard, start, nbytes, 0 if is_windowed else place)
-            except ShardError as error:
-                raise self._damaged(row, str(error)) from error
-            if is_windowed and corners is not None:
-                y, x = corners[place].tolist()
-                out[place] = patch[0, ..., y : y + out.shape[-2], x : x + out.shape[-1]]
+        for shard, found, places, entries in self._runs(rows):
+            for row, place, (start, nbytes) in zip(found, places, entries, strict=True):
+                try:
+                    decode(shard, start, nbytes, 0 if is_windowed else place)
+                except ShardError as error:
+                    raise self._damaged(row, str(error)) from error
+                if is_windowed and corners is not None:
+                    y, x = corners[place].tolist()
+                    out[place] = patch[0, ..., y : y + out.shape[-2], x : x + out.shape[-1]]
 
-    def _chunks(self, rows: NDArray[np.int64]) -> Iterator[tuple[Shard, int, int, list[int]]]:
-        """Yield shard, row, place in `rows`, and (offset, nbytes) of each chunk.
+    def _runs(self, rows: NDArray[np.int64]) -> Iterator[Run]:
+        """Yield the rows shard by shard, in the order of the files.
 
-        In the order of the files: one look-up a shard, and one held at a time.
+        One look-up a shard, and one held at a time.
         """
         order = np.argsort(rows, kind="stable")
         rows = rows[order]
-        numbers, slots = np.divmod(rows, self.field.rows_per_shard)
-        edges = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(rows)]
-        for begin, end in pairwise(edges):
-            shard = self._shard(int(rows[begin]))
-            entries = shard.entries(slots[begin:end])
-            places = order[begin:end].tolist()
-            for row, place, entry in zip(rows[begin:end].tolist(), places, entries, strict=True):
-                yield shard, row, place, entry
+        per_shard = self.field.rows_per_shard
+        slots = rows % per_shard
+        # Lists: a run is a few patches, for which NumPy takes longer to start than to work.
+        found, places = rows.tolist(), order.tolist()
+        end = 0
+        while end < len(found):
+            begin, row = end, found[end]
+            end = bisect_left(found, row - row % per_shard + per_shard, begin)
+            shard = self._shard(row)
+            yield shard, found[begin:end], places[begin:end], shard.entries(slots[begin:end])
 
     def _decoder(self, out: NDArray[Any]) -> Decode:
         """Return the function that decodes a chunk into `out[place]`.
@@ -138,7 +150,7 @@ class FieldReader:
             memory, offset, source = shard.fetch(start, nbytes, scratch)
             # Blosc believes these two: with a wrong size it reads or writes beyond the chunk.
             # Whatever else is damaged, it stays within both sides and fails, or gives other bytes.
-            decoded, coded = _BLOSC_SIZES.unpack_from(memory, offset + 4)
+            decoded, coded = _unpack_sizes(memory, offset + 4)
             if decoded != patch_nbytes or coded != nbytes - CHECKSUM_BYTES:
                 raise ShardError(_unfit(decoded, patch_nbytes))
             target = address + place * patch_nbytes

@@ -19,6 +19,10 @@ class DamagedStoreError(PatchmillError, OSError):
     """Bytes of a store that are not what was written; names the store, the shard and the patch."""
 
 
+class RemoteStoreError(PatchmillError, OSError):
+    """A store elsewhere that could not be read; names the URL, what was said and what to do."""
+
+
 class MemoryLimitError(PatchmillError, MemoryError):
     """More memory was asked for than is left; says how much of each."""
 

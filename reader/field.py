@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import operator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .errors import DamagedStoreError
 from .format import INDEX_CODECS, KEY_SEPARATOR, field_codecs
+from .remote import Place
 from .root import read_json
 
 #: zarr v3 data types of a field; their names are NumPy's.
@@ -61,7 +61,7 @@ class Field:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-def read_field(store: Path, name: str) -> Field:
+def read_field(store: Place, name: str) -> Field:
     """Read and check the zarr.json of one field.
 
     Raises

@@ -7,7 +7,6 @@ There an absent chunk is full of the fill value, as zarr says, while it is damag
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,12 +14,13 @@ from numpy.typing import NDArray
 
 from .errors import DamagedStoreError, StoreError
 from .field import Field
+from .remote import Place, zarr_place
 
 if TYPE_CHECKING:
     import zarr
 
 
-def open_foreign(store: Path, name: str) -> zarr.Array[Any]:
+def open_foreign(store: Place, name: str) -> zarr.Array[Any]:
     """Open the array of a field through zarr.
 
     Raises
@@ -33,7 +33,7 @@ def open_foreign(store: Path, name: str) -> zarr.Array[Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of codecs that the zarr v3 core does not name
-            array = zarr.open_array(str(store / name), mode="r", zarr_format=3)
+            array = zarr.open_array(**zarr_place(store / name), mode="r", zarr_format=3)
             array.dtype  # noqa: B018  # a data type that it does not know shows here
     except Exception as error:  # zarr raises what its parsers and codecs raise: any kind
         raise StoreError(
@@ -43,7 +43,7 @@ def open_foreign(store: Path, name: str) -> zarr.Array[Any]:
     return array
 
 
-def foreign_field(store: Path, name: str) -> Field:
+def foreign_field(store: Place, name: str) -> Field:
     """Describe a field that is read through zarr; raises `StoreError` as `open_foreign` does."""
     array = open_foreign(store, name)
     if array.dtype.kind not in "biufc":
@@ -77,7 +77,7 @@ class ZarrReader:
         What to read.
     """
 
-    def __init__(self, store: Path, field: Field) -> None:
+    def __init__(self, store: Place, field: Field) -> None:
         self.field = field
         self._store = store
         self._array = open_foreign(store, field.name)

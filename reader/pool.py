@@ -13,9 +13,10 @@ from typing import Any
 from .crew import pickled_function
 from .errors import WorkerError
 from .options import Backend
+from .pool_async import AsyncResult
 from .pool_items import Call
 from .pool_processes import ProcessEngine
-from .pool_results import AsyncResult, Engine, Results
+from .pool_results import Engine, Results
 from .pool_threads import IS_CLOSED, ThreadEngine
 from .prefetch import THREAD_NAME
 from .randomness import MOST
@@ -38,7 +39,8 @@ class WorkerPool:
     again by another, with a RuntimeWarning. An item on which three workers died is an error that
     names it.
 
-    An item belongs to the pool until its result is there: do not write into it meanwhile.
+    An item belongs to the pool until its result is there: do not write into it meanwhile. A
+    function must not wait for the pool that runs it.
 
     Parameters
     ----------

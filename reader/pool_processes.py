@@ -20,7 +20,6 @@ from .pool_threads import IS_CLOSED, IS_FORKED
 from .prefetch import THREAD_NAME
 
 
-
 @dataclass(eq=False)
 class _Order:
     """A task on its way, as one job of the crew, or as one for each of its items."""
@@ -193,7 +192,8 @@ class ProcessEngine:
             order.results.update(enumerate(outcome.value, position))
         elif order.is_split or len(items) == 1:
             if outcome.trace:  # it could not be sent, or its result could not; else a worker died
-                outcome.error.add_note(f"in {described(Task(call, first + position, items[position:]))}")
+                one = Task(call, first + position, [items[position]])
+                outcome.error.add_note(f"in {described(one)}")
             order.results[position] = packed(outcome)
         else:
             order.is_split = True

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, cast
 from .errors import StoreError
 from .remote_client import RemoteClient
 
+SCHEMES = ("s3", "gs", "az", "http", "https")
 #: What a request asks for at most, so that one that fails costs little to try again.
 REQUEST_BYTES = 8 << 20
 
@@ -121,6 +122,13 @@ def is_remote(path: str | os.PathLike[str]) -> bool:
     return "://" in os.fspath(path)
 
 
+def zarr_place(place: Place) -> dict[str, Any]:
+    """Return the arguments by which `zarr.open_array` finds an array."""
+    if isinstance(place, RemotePath):
+        return {"store": place.client.zarr_store(), "path": place.name}
+    return {"store": str(place)}
+
+
 def remote_path(url: str, options: dict[str, Any] | None) -> RemotePath:
     """Return the place of a store; nothing is asked of it yet.
 
@@ -136,6 +144,11 @@ def remote_path(url: str, options: dict[str, Any] | None) -> RemotePath:
     StoreError
         For a URL of another kind.
     """
+    if url.partition("://")[0] not in SCHEMES:
+        raise StoreError(
+            f"{url} is no address of a store; give a folder, s3://bucket/path, gs://bucket/path "
+            "or https://host/path"
+        )
     if "?" in url or "#" in url:
         raise StoreError(
             f"{url} has a query or a fragment, behind which no file of a store can be named; give "

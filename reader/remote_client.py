@@ -88,8 +88,16 @@ class RemoteClient:
             )
             return reply.bytes(), int(reply.meta["size"])
         except Exception as error:
-            if _is_beyond(error):  # of an empty file there is no last byte
-                return b"", 0
+            if _is_beyond(error) or (_is_whole(error) and not self._size(name)):
+                return b"", 0  # an empty file has no last byte
+            self._refuse(name, error)
+
+    def _size(self, name: str) -> int:
+        import obstore
+
+        try:
+            return int(obstore.get(self._connected(), name).meta["size"])
+        except Exception as error:
             self._refuse(name, error)
 
     def zarr_store(self) -> ObjectStore[Any]:
@@ -117,7 +125,7 @@ class RemoteClient:
         if isinstance(error, FileNotFoundError):
             raise FileNotFoundError(f"{url} is not there") from error
         kind, said = type(error).__name__, _said(error)
-        if kind == "NotSupportedError":
+        if _is_whole(error):
             raise RemoteStoreError(
                 f"{url}: the server does not answer requests for a range of bytes, which reading "
                 "needs; serve the store with one that does, or copy it here"
@@ -151,12 +159,13 @@ def _connect(url: str, options: dict[str, Any]) -> Any:
     # Who writes http:// means it.
     if any(address.lower().startswith("http://") for address in addresses):
         client.setdefault("allow_http", True)
+    connect: Any = from_url  # whose overloads need each option by its type
     try:
-        return from_url(url, client_options=client, **asked)
+        return connect(url, client_options=client, **asked)
     except Exception as error:
         if "Unable to recognise URL" in str(error):
             raise StoreError(
-                f"{url} is no address of a store; give a folder, s3://bucket/path, "
+                f"{url} is no address of a store; give s3://bucket/path, "
                 "gs://bucket/path or https://host/path"
             ) from error
         if any(part in str(error) for part in _NO_CREDENTIALS):
@@ -173,6 +182,11 @@ def _connect(url: str, options: dict[str, Any]) -> Any:
 def _is_beyond(error: Exception) -> bool:
     """Say whether a range was refused since the file ends before it."""
     return "status code: 416" in str(error)
+
+
+def _is_whole(error: Exception) -> bool:
+    """Say whether all of a file came where a range of it was asked for."""
+    return type(error).__name__ == "NotSupportedError" or "non-partial response" in str(error)
 
 
 def _said(error: Exception) -> str:

@@ -129,7 +129,9 @@ def fetch_ranges(wanted: Sequence[tuple[RemotePath, Range]]) -> list[Any]:
     return at_once(fetch, wanted)
 
 
-def coalesce(chunks: Iterable[Range], gap: int = GAP_BYTES, most: int = REQUEST_BYTES) -> list[Range]:
+def coalesce(
+    chunks: Iterable[Range], gap: int = GAP_BYTES, most: int = REQUEST_BYTES
+) -> list[Range]:
     """Join ranges that lie at most `gap` apart, as long as they stay within `most` bytes.
 
     Examples
@@ -151,12 +153,20 @@ def coalesce(chunks: Iterable[Range], gap: int = GAP_BYTES, most: int = REQUEST_
     return joined
 
 
-def at_once(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """Return what a function makes of each item, on threads that end with the call."""
+def at_once(
+    work: Callable[[Item], Result], items: Sequence[Item], most: int = MOST_REQUESTS
+) -> list[Result]:
+    """Return what a function makes of each item, on threads that end with the call.
+
+    After an error, or Ctrl-C, they end once their requests do, for which nobody waits.
+    """
     if len(items) < 2:
         return [work(item) for item in items]
-    pool = ThreadPoolExecutor(min(len(items), MOST_REQUESTS), "patchmill-reader-fetch")
+    pool = ThreadPoolExecutor(min(len(items), most), "patchmill-reader-fetch")
     try:
-        return list(pool.map(work, items))
-    finally:
-        pool.shutdown(cancel_futures=True)
+        results = list(pool.map(work, items))
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
+    return results

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .decode import FieldReader, most_nbytes
+from .decode import FieldReader
 from .field import Field
 from .format import index_nbytes, shard_name
 from .remote import RemotePath
@@ -27,6 +27,8 @@ from .shards import ShardError
 WAVE_BYTES = 128 << 20
 #: Of indices that a field keeps in memory.
 INDEX_BYTES = 256 << 20
+#: More than a codec and a checksum add to a patch; decoding refuses what is that large.
+_OVERHEAD_BYTES = 64
 
 
 class RemoteReader:
@@ -102,7 +104,7 @@ class RemoteReader:
 
     def _chunks(self, index: RemoteIndex, slots: NDArray[np.int64]) -> list[Range]:
         """Return where the chunks of some rows are, but for those that decoding will refuse."""
-        most = most_nbytes(self.field)
+        most = self.field.patch_nbytes + _OVERHEAD_BYTES
         entries: list[list[int]] = index.entries[slots].tolist()
         return [
             (start, start + nbytes)
@@ -134,7 +136,7 @@ class RemoteReader:
 
     def _keep(self, number: int, index: RemoteIndex) -> None:
         # One operation each, so that no thread can come in between: oldest first out.
-        for old in list(self._indices)[: len(self._indices) + 1 - self._most_indices]:
+        for old in list(self._indices)[: max(0, len(self._indices) + 1 - self._most_indices)]:
             self._indices.pop(old, None)
         self._indices[number] = index
 
@@ -143,7 +145,7 @@ class RemoteReader:
 
 
 class FetchedShards:
-    """The shards of one call, by their files; see `decode.Shards` for what it does."""
+    """The shards of one call, by their files; as `OpenShards` gives them."""
 
     def __init__(self, shards: Mapping[str, FetchedShard | ShardError]) -> None:
         self._shards = shards

@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from .errors import DamagedStoreError, IncompleteStoreError, StoreError
 from .format import ATTRIBUTE, FORMAT
+from .remote import Place, RemotePath
 from .staged import refuse_half_staged
+
+AnyPlace = TypeVar("AnyPlace", bound=Place)
 
 
 @dataclass(frozen=True)
-class Root:
+class AnyRoot(Generic[AnyPlace]):
     """What the root of a store says.
 
     Attributes
     ----------
+    path
+        Where it is.
     attributes
         The whole of `attributes["patchmill"]`, as written.
     is_complete
@@ -30,9 +35,11 @@ class Root:
         Name to rows (start, stop), in row order.
     void
         Number of rows that have no patch.
+    arrays
+        Paths of all arrays in the store, by its consolidated metadata; None where it has none.
     """
 
-    path: Path
+    path: AnyPlace
     attributes: dict[str, Any]
     is_complete: bool
     axes: tuple[str, ...]
@@ -40,14 +47,25 @@ class Root:
     fields: tuple[str, ...]
     splits: dict[str, tuple[int, int]]
     void: int
+    arrays: tuple[str, ...] | None
 
 
-def read_json(file: Path) -> dict[str, Any]:
+#: Of a store in a folder of this machine.
+Root = AnyRoot[Path]
+
+
+def read_json(file: Place) -> dict[str, Any]:
     """Read a zarr.json; one that is no JSON object is damage."""
     try:
-        content = json.loads(file.read_bytes())
+        return parse_json(file, file.read_bytes())
     except FileNotFoundError as error:
         raise DamagedStoreError(f"{file} is missing; make or copy the store again") from error
+
+
+def parse_json(file: Place, data: bytes) -> dict[str, Any]:
+    """Return what is in a zarr.json; one that is no JSON object is damage."""
+    try:
+        content = json.loads(data)
     except ValueError as error:
         raise DamagedStoreError(
             f"{file} is not JSON ({error}); make or copy the store again"
@@ -57,7 +75,7 @@ def read_json(file: Path) -> dict[str, Any]:
     return content
 
 
-def read_root(path: Path, *, allow_incomplete: bool) -> Root:
+def read_root(path: AnyPlace, *, allow_incomplete: bool) -> AnyRoot[AnyPlace]:
     """Read and check the root of a store.
 
     Raises
@@ -69,7 +87,8 @@ def read_root(path: Path, *, allow_incomplete: bool) -> Root:
     DamagedStoreError
         For metadata that cannot be what patchmill wrote.
     """
-    attributes = _own_attributes(path)
+    content = _content(path)
+    attributes = _own_attributes(path, content)
     number = attributes.get("format", 0)
     if not _is_count(number) or number < 1:
         raise _unfit(path, "format", number, "a positive whole number")
@@ -94,7 +113,7 @@ def read_root(path: Path, *, allow_incomplete: bool) -> Root:
     void = attributes.get("void", 0)
     if not _is_count(void):
         raise _unfit(path, "void", void, "a number of rows")
-    return Root(
+    return AnyRoot(
         path=path,
         attributes=attributes,
         is_complete=attributes["complete"],
@@ -103,16 +122,27 @@ def read_root(path: Path, *, allow_incomplete: bool) -> Root:
         fields=tuple(attributes["fields"]),
         splits=_splits(path, attributes.get("splits")),
         void=void,
+        arrays=_arrays(content),
     )
 
 
-def _own_attributes(path: Path) -> dict[str, Any]:
+def _content(path: Place) -> dict[str, Any]:
+    if isinstance(path, RemotePath):
+        try:
+            return parse_json(path / "zarr.json", (path / "zarr.json").read_bytes())
+        except FileNotFoundError as error:
+            raise StoreError(
+                f"{path} is not a patchmill store, it has no zarr.json; check the address"
+            ) from error
     if not path.is_dir():
         raise StoreError(f"{path} is not a folder; give the folder of a prepared store")
     if not (path / "zarr.json").is_file():
         refuse_half_staged(path)
         raise StoreError(f"{path} is not a patchmill store, it has no zarr.json")
-    content = read_json(path / "zarr.json")
+    return read_json(path / "zarr.json")
+
+
+def _own_attributes(path: Place, content: dict[str, Any]) -> dict[str, Any]:
     attributes = content.get("attributes")
     if content.get("node_type") != "group" or not isinstance(attributes, dict):
         raise StoreError(f"{path} is not a patchmill store, its zarr.json is not that of a group")
@@ -122,7 +152,16 @@ def _own_attributes(path: Path) -> dict[str, Any]:
     return own
 
 
-def _splits(path: Path, written: Any) -> dict[str, tuple[int, int]]:
+def _arrays(content: dict[str, Any]) -> tuple[str, ...] | None:
+    """Return the paths of the arrays that a group's consolidated metadata name."""
+    try:
+        below = content["consolidated_metadata"]["metadata"]
+        return tuple(name for name, meta in below.items() if meta["node_type"] == "array")
+    except (KeyError, TypeError, AttributeError):
+        return None
+
+
+def _splits(path: Place, written: Any) -> dict[str, tuple[int, int]]:
     """Check that the splits follow each other from row 0 on, and return them in row order."""
     expected = "row ranges [start, stop] that follow each other from row 0"
     if not isinstance(written, dict) or not written:
@@ -152,7 +191,7 @@ def _is_names(value: Any) -> bool:
     )
 
 
-def _unfit(path: Path, key: str, found: Any, expected: str) -> DamagedStoreError:
+def _unfit(path: Place, key: str, found: Any, expected: str) -> DamagedStoreError:
     return DamagedStoreError(
         f"{path}: in the metadata {key} is {found!r}, which should be {expected}; "
         "make or copy the store again"

@@ -110,6 +110,14 @@ class OpenShards(Generic[AnyShard]):
                 self._lock.release()
         return shard
 
+    def drop(self, file: str) -> None:
+        """Keep a shard open no longer; it may stay so where another thread notes something."""
+        if os.getpid() == self._process and self._lock.acquire(blocking=False):
+            try:
+                self._open.pop(file, None)
+            finally:
+                self._lock.release()
+
     def _forget(self) -> None:
         # In a forked child the lock may be one that a thread of the parent held just then, and
         # that nobody will ever release.

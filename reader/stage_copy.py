@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .format import CHECKSUM_BYTES, MISSING, checksum, index_nbytes, unpack_index
+from .remote import Place
 
 #: Read and written at once; all that a thread holds.
 BLOCK_BYTES = 1 << 20
@@ -101,7 +102,7 @@ class Checks:
 
 
 def copy_file(
-    file: StoreFile, source: Path, target: Path | None, stop: threading.Event | None = None
+    file: StoreFile, source: Place, target: Path | None, stop: threading.Event | None = None
 ) -> None:
     """Copy a file, or only check it.
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import DamagedStoreError, IncompleteStoreError
+from .remote import Place
 
 #: Of what is being staged: a folder in the store.
 STAGING = ".staging"
@@ -35,7 +36,7 @@ class Part:
     splits: tuple[str, ...]
 
 
-def read_part(store: Path) -> Part | None:
+def read_part(store: Place) -> Part | None:
     """Return what of a store was staged; None where it was not staged, or all of it was."""
     try:
         content = json.loads((store / MARK).read_bytes())
@@ -58,7 +59,7 @@ def refuse_half_staged(store: Path) -> None:
         )
 
 
-def refuse_unstaged(store: Path, shard: str, row: int) -> None:
+def refuse_unstaged(store: Place, shard: str, row: int) -> None:
     """Raise an IncompleteStoreError for a missing shard of a store that was staged in part.
 
     Parameters

@@ -7,18 +7,30 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, SupportsIndex, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypeAlias, TypedDict, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .columns import Columns
+from .decode import FieldReader
 from .errors import DamagedStoreError, StoreError
 from .field import Field, read_field
+from .foreign import ZarrReader
 from .loader import Loader
 from .lookup import Rows
 from .options import Batch, LoaderOptions
-from .root import Root, read_root
+from .remote import Place, RemotePath, is_remote, remote_path
+from .remote_cached import CachedReader
+from .remote_reader import RemoteReader
+from .remote_ways import (
+    RemoteIo,
+    choose_remote_io,
+    column_names,
+    make_cache,
+    make_remote_readers,
+)
+from .root import AnyRoot, Root, read_root
 from .statistics import Statistics, split_statistics
 from .targets import check_rows, check_target
 from .view import View
@@ -34,6 +46,9 @@ class StoreOptions(TypedDict):
     allow_incomplete: bool
     verify: bool
     io: Io | None
+    storage_options: dict[str, Any] | None
+    cache: str | None
+    cache_bytes: int | None
 
 
 @overload
@@ -43,6 +58,9 @@ def open_store(  # type: ignore[overload-overlap]  # a text is a sequence of tex
     allow_incomplete: bool = False,
     verify: bool = True,
     io: Io | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    cache: str | os.PathLike[str] | None = None,
+    cache_bytes: int | None = None,
 ) -> Store: ...
 
 
@@ -53,6 +71,9 @@ def open_store(
     allow_incomplete: bool = False,
     verify: bool = True,
     io: Io | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    cache: str | os.PathLike[str] | None = None,
+    cache_bytes: int | None = None,
 ) -> SeveralStores: ...
 
 
@@ -62,14 +83,18 @@ def open_store(
     allow_incomplete: bool = False,
     verify: bool = True,
     io: Io | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    cache: str | os.PathLike[str] | None = None,
+    cache_bytes: int | None = None,
 ) -> Store | SeveralStores:
     """Open a prepared store, or several as one.
 
     Parameters
     ----------
     path
-        The store's folder; or a list of folders, of stores that have the same channels, patches
-        and fields, see `SeveralStores`.
+        The store's folder, or its URL: s3://bucket/path, gs://bucket/path or https://host/path,
+        with patchmill[cloud] installed. Or a list of them, of stores that have the same channels,
+        patches and fields, see `SeveralStores`.
     allow_incomplete
         Open a store whose run has not finished too; patches that are not there yet raise
         `IncompleteStoreError` when they are read.
@@ -78,14 +103,26 @@ def open_store(
     io
         How shards are read: "map" (memory maps) or "pread". By default maps where the store lies
         on a local file system, and "pread" elsewhere: there maps are slow, and a file that
-        another host cuts short would end this process. `store.io` says which.
+        another host cuts short would end this process. `store.io` says which. With `cache`, how
+        its files are read.
+    storage_options
+        Of remote stores: what `obstore.store.from_url` takes beside the URL, for instance
+        {"skip_signature": True} for a public bucket, {"endpoint": "https://minio.example"},
+        {"client_options": {"timeout": "60s"}}, or {"retry_config": …}. What is not given comes
+        from the environment: AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL and the like.
+    cache, cache_bytes
+        Of remote stores: a folder of this machine that keeps whole shards, and how many bytes it
+        may hold. A shard that is asked for is downloaded once, and the least recently used ones
+        are deleted. Several processes and stores may share it.
 
     Raises
     ------
     ValueError
-        For another `io`.
+        For another `io`, or a cache without a limit.
     StoreError
         For what is not a store, or one that this version cannot read.
+    RemoteStoreError
+        For a store elsewhere that cannot be reached, or may not be read.
     IncompleteStoreError
         For a store whose run has not finished.
     DamagedStoreError
@@ -97,15 +134,20 @@ def open_store(
     Traceback (most recent call last):
     patchmill.reader.errors.StoreError: absent is not a folder; give the folder of a prepared store
     """
+    options = StoreOptions(
+        allow_incomplete=allow_incomplete,
+        verify=verify,
+        io=io,
+        storage_options=None if storage_options is None else dict(storage_options),
+        # The process that a store is sent to may have another working directory.
+        cache=None if cache is None else os.path.abspath(cache),  # noqa: PTH100
+        cache_bytes=cache_bytes,
+    )
     if not isinstance(path, str | os.PathLike):
         from .several import SeveralStores  # which are made of stores
 
-        options = StoreOptions(allow_incomplete=allow_incomplete, verify=verify, io=io)
         return SeveralStores([open_store(each, **options) for each in path])
-    if "://" in os.fspath(path):
-        raise StoreError(f"{os.fspath(path)} is not a folder; this version reads local stores")
-    options = StoreOptions(allow_incomplete=allow_incomplete, verify=verify, io=io)
-    store = _open(Path(path), options)
+    store = _open(os.fspath(path), options)
     _ = store.rows  # whose faults belong here
     return store
 
@@ -120,7 +162,7 @@ class Store:
     Attributes
     ----------
     path
-        The store's folder.
+        The store's folder: a `pathlib.Path`, or what stands for one where the store is remote.
     attributes
         What the store says of itself: recipe, software, voxel size, ….
     channels, axes
@@ -136,13 +178,15 @@ class Store:
         Columns with one entry per row, void ones included, and per source image; read on first
         use.
     io
-        How shards are read: "map" or "pread".
+        How shards are read: "map" or "pread"; of a remote store "remote", or "cache".
     """
 
-    def __init__(self, root: Root, fields: Mapping[str, Field], options: StoreOptions) -> None:
+    def __init__(
+        self, root: AnyRoot[Any], fields: Mapping[str, Field], options: StoreOptions
+    ) -> None:
         rows = next(iter(fields.values())).rows
         self._options = options
-        self.path = root.path
+        self.path: Any = root.path
         self.attributes: Mapping[str, Any] = MappingProxyType(root.attributes)
         self.is_complete = root.is_complete
         self.channels = root.channels
@@ -152,16 +196,8 @@ class Store:
         self.statistics: dict[str, Statistics] = split_statistics(
             root.attributes.get("statistics", {}), root.channels
         )
-        self.index = Columns(root.path / "index", rows)
-        self.images = Columns(root.path / "images")
-        self.io: Io = choose_io(root.path, options["io"])
-        self._readers = make_readers(
-            root.path,
-            fields,
-            io=self.io,
-            verify=options["verify"],
-            is_complete=root.is_complete,
-        )
+        parts = _remote_parts if isinstance(root.path, RemotePath) else _local_parts
+        self.io, self._readers, self.index, self.images = parts(root, fields, options)
         self._row_counts = rows, root.void
 
     @cached_property
@@ -208,7 +244,8 @@ class Store:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The other process may have another working directory.
-        return _reopen, (os.path.abspath(self.path), self._options, self._identity())  # noqa: PTH100
+        path = str(self.path) if isinstance(self.path, RemotePath) else os.path.abspath(self.path)  # noqa: PTH100
+        return _reopen, (path, self._options, self._identity())
 
     def _identity(self) -> dict[str, Any]:
         """What two stores must share for a row of one to be the same row of the other."""
@@ -274,8 +311,48 @@ class Store:
         return self.view.loader(batch_size, **options)
 
 
-def _open(path: Path, options: StoreOptions) -> Store:
-    root = read_root(path, allow_incomplete=options["allow_incomplete"])
+#: What a store is read with: `io`, what reads each field, and the columns of `index` and `images`.
+_Parts: TypeAlias = (
+    "tuple[Io | RemoteIo, Mapping[str, FieldReader | RemoteReader | CachedReader | ZarrReader], "
+    "Columns, Columns]"
+)
+
+
+def _local_parts(root: Root, fields: Mapping[str, Field], options: StoreOptions) -> _Parts:
+    rows = next(iter(fields.values())).rows
+    io = choose_io(root.path, options["io"])
+    checks = {"verify": options["verify"], "is_complete": root.is_complete}
+    return (
+        io,
+        make_readers(root.path, fields, io=io, **checks),
+        Columns(root.path / "index", rows),
+        Columns(root.path / "images"),
+    )
+
+
+def _remote_parts(
+    root: AnyRoot[RemotePath], fields: Mapping[str, Field], options: StoreOptions
+) -> _Parts:
+    rows = next(iter(fields.values())).rows
+    cache = make_cache(options["cache"], options["cache_bytes"], is_complete=root.is_complete)
+    return (
+        choose_remote_io(cache, options["io"]),
+        make_remote_readers(root, fields, cache, options["io"], verify=options["verify"]),
+        Columns(root.path / "index", rows, column_names(root, "index")),
+        Columns(root.path / "images", None, column_names(root, "images")),
+    )
+
+
+def _open(path: str, options: StoreOptions) -> Store:
+    place: Place = Path(path)
+    if is_remote(path):
+        place = remote_path(path, options["storage_options"])
+    elif any(options[key] is not None for key in ("storage_options", "cache", "cache_bytes")):
+        raise ValueError(
+            f"{path} is a folder, and storage_options, cache and cache_bytes are for stores "
+            "elsewhere; leave them out (`patchmill stage` copies a store to a local disk)"
+        )
+    root = read_root(place, allow_incomplete=options["allow_incomplete"])
     fields = {name: read_field(root.path, name) for name in root.fields}
     _check_fields(root, fields)
     return Store(root, fields, options)
@@ -286,7 +363,7 @@ def _reopen(path: str, options: StoreOptions, identity: dict[str, Any]) -> Store
 
     Its void rows are not looked up, which takes zarr: a view that travels brings its own rows.
     """
-    store = _open(Path(path), options)
+    store = _open(path, options)
     if store._identity() != identity:
         raise StoreError(
             f"{path} has {store._identity()}, and the store that was pickled had {identity}; "
@@ -295,7 +372,7 @@ def _reopen(path: str, options: StoreOptions, identity: dict[str, Any]) -> Store
     return store
 
 
-def _check_fields(root: Root, fields: Mapping[str, Field]) -> None:
+def _check_fields(root: AnyRoot[Any], fields: Mapping[str, Field]) -> None:
     """Check that the fields fit each other, the splits and the channels."""
     rows = max(stop for _, stop in root.splits.values())
     for field in fields.values():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,15 +27,26 @@ def choose_io(folder: Path, asked: Io | None) -> Io:
     return asked
 
 
+def open_shards(io: Io, locate: Callable[[str], str] = str) -> OpenShards[Any]:
+    """Return a set of open shards, none of them open yet.
+
+    Parameters
+    ----------
+    io
+        How they are read.
+    locate
+        Says where the file of a shard is, which by default is its name.
+    """
+    if io == "map":
+        return OpenShards(lambda file, rows: map_shard(locate(file), rows), most_open_maps())
+    return OpenShards(lambda file, rows: open_file(locate(file), rows), most_open_files())
+
+
 def make_readers(
     store: Path, fields: Mapping[str, Field], *, io: Io, verify: bool, is_complete: bool
 ) -> dict[str, FieldReader | ZarrReader]:
     """Return what reads each field; those that are read from shards share the open ones."""
-    shards: OpenShards[Any] = (
-        OpenShards(map_shard, most_open_maps())
-        if io == "map"
-        else OpenShards(open_file, most_open_files())
-    )
+    shards = open_shards(io)
     return {
         name: FieldReader(store, field, shards, verify=verify, is_complete=is_complete)
         if field.is_fast

@@ -1,7 +1,8 @@
 """How fast loaders are, as ratios to bare loops and to what else reads such data, in one run.
 
-4096 patches of 256 × 256 uint16 (lz4 or not compressed) and 65,536 of 64 × 64, shuffled, warm cache,
-checksums verified, with a consumer that only touches the batch and one that copies it to float32.
+4096 patches of 256 × 256 uint16 (lz4 or not compressed) and 65,536 of 64 × 64, shuffled, warm
+cache, checksums verified, with a consumer that only touches the batch and one that copies it to
+float32.
 """
 
 from __future__ import annotations

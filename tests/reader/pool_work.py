@@ -29,6 +29,10 @@ def which_process(item):
     return os.getpid()
 
 
+def square_here(number):
+    return number * number, os.getpid()
+
+
 def no_seven(number):
     if number == 7:
         raise ValueError("no seven here")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import os
+import sys
 import threading
 import time
 import weakref
 from collections import Counter
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -328,18 +331,24 @@ def test_an_item_or_a_result_that_cannot_travel_is_that_items_error(work, nothin
         del found
 
 
-def local(item):
-    return item
+def test_a_function_that_workers_cannot_import_is_one_error_at_once(monkeypatch, nothing_left):
+    def local(item):
+        return item
 
-
-def test_a_function_that_workers_cannot_import_is_one_error_at_once(nothing_left):
+    only_here = ModuleType("only_here")
+    only_here.local = local
+    local.__module__, local.__qualname__ = "only_here", "local"
     with WorkerPool(1, "process") as pool:
         drawn = itertools.count()
         with pytest.raises(WorkerError, match="put it into a module of its own"):
             pool.map(lambda item: item, drawn)
         assert next(drawn) == 0
-        # This module is known here, and lies in no folder of sys.path.
-        with pytest.raises(ModuleNotFoundError):
+        monkeypatch.setitem(sys.modules, "only_here", only_here)
+        with pytest.raises(ModuleNotFoundError, match="only_here"):
+            pool.map(local, [1, 2])
+        monkeypatch.setattr(local, "__module__", "__main__")
+        monkeypatch.setattr(sys.modules["__main__"], "local", local, raising=False)
+        with pytest.raises(WorkerError, match="'local' lies in the script that was started"):
             pool.map(local, [1])
         assert pool.map(abs, [-1]) == [1]
 
@@ -399,8 +408,6 @@ def test_arguments_of_a_call_are_checked(work):
 
 
 def test_one_core_is_left_free():
-    import os
-
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     with WorkerPool(-1) as pool:
         assert pool.num_workers == max(1, cores - 1)

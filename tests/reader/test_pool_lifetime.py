@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -58,14 +59,8 @@ def test_every_end_leaves_nothing(work, nothing_left, reader_threads, backend, e
                 del result
                 break
     elif end == "raise":
-
-        def leave():
-            with pool:
-                for _ in results:
-                    raise ZeroDivisionError
-
-        with pytest.raises(ZeroDivisionError):
-            leave()
+        with pytest.raises(ZeroDivisionError), pool:
+            raise ZeroDivisionError
     elif end == "terminate":
         pool.terminate()
         pool.terminate()
@@ -82,13 +77,16 @@ def test_every_end_leaves_nothing(work, nothing_left, reader_threads, backend, e
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_an_iterator_keeps_its_pool(work, nothing_left, backend):
+def test_an_iterator_keeps_its_pool(work, nothing_left, reader_threads, backend):
     results = WorkerPool(1, backend).imap(work.square, range(30), buffer_size=2)
     later = WorkerPool(1, backend).map_async(work.square, range(30), buffer_size=2)
     gc.collect()
     assert list(results) == [number**2 for number in range(30)]
     assert later.get(60) == [number**2 for number in range(30)]
     del results, later
+    deadline = time.monotonic() + 60  # the thread that collected them ends the pool, just now
+    while reader_threads() and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -209,7 +207,7 @@ def test_workers_do_not_outlive_a_killed_consumer(tmp_path, number):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_callback_may_end_the_pool(work, nothing_left, backend):
     pool = WorkerPool(1, backend)
-    result = pool.map_async(work.same, range(3), callback=lambda _: pool.terminate())
+    result = pool.map_async(work.same, range(3), callback=lambda _, end=pool.terminate: end())
     assert result.get(60) == [0, 1, 2]
-    assert threading.current_thread() is threading.main_thread()
+    pool.join()
     del pool, result
