@@ -42,6 +42,7 @@ functions that read them.
 `channel.py`        messages between two processes, their arrays through shared memory
 `outcome.py`        what became of a job in a worker process
 `worker.py`         a worker process, started as `python -m patchmill.reader.worker`
+`spawned.py`        one worker process: how it is started and how it ends
 `crew.py`           worker processes that do one function's work, whoever is killed
 `processes.py`      work done ahead by a crew, delivered in order
 `pool.py`           `WorkerPool`: any function over any iterable, each item exactly once

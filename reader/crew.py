@@ -8,27 +8,18 @@ from __future__ import annotations
 
 import bisect
 import contextlib
-import itertools
 import os
-import pickle
-import pickletools
 import select
-import signal
-import socket
-import subprocess
-import sys
 import warnings
 import weakref
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from .buffers import Memory
-from .channel import MOST_WAITING, Channel
+from .channel import MOST_WAITING
 from .errors import WorkerError
 from .outcome import Outcome, failure
+from .spawned import WorkerProcess, pickled_function
 
 #: A job at which so many workers died is given up: it is the job.
 MOST_DEATHS = 3
@@ -38,21 +29,6 @@ _SPARE_SEGMENTS = 3
 #: Segments of a worker that may be held here before values are copied out of them, where the user
 #: of a crew says how.
 _MOST_HELD = 3
-#: Libraries with threads of their own get one each in a worker, unless the user has said otherwise.
-_ONE_THREAD = (
-    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
-    "OPENCV_FOR_THREADS_NUM",
-)
-
-
-@dataclass(eq=False)
-class _Worker:
-    process: subprocess.Popen[bytes]
-    channel: Channel
-    jobs: deque[int] = field(default_factory=deque)  # what it was sent and has not answered
-    is_ready: bool = False
-    given: int = 0
-    known: dict[int, Any] = field(default_factory=dict)  # what `encode` notes
 
 
 class Crew:
@@ -130,7 +106,7 @@ class Crew:
         self._poller = select.poll()
         if wake is not None:
             self._poller.register(wake, select.POLLIN)
-        self._workers: dict[int, _Worker] = {}  # by the descriptor of the channel
+        self._workers: dict[int, WorkerProcess] = {}  # by the descriptor of the channel
         self._finalizer = weakref.finalize(self, _kill, self._workers, os.getpid())
         for _ in range(num_workers):
             self._start()
@@ -220,28 +196,10 @@ class Crew:
         self._finalizer()
 
     def _start(self) -> None:
-        limit = self._depth + _SPARE_SEGMENTS
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        # -P: nothing in the current folder may stand in for what the worker imports.
-        command = [sys.executable, "-P", "-m", "patchmill.reader.worker"]
-        with theirs:
-            try:
-                process = subprocess.Popen(
-                    [*command, *map(str, (theirs.fileno(), os.getpid(), limit))],
-                    pass_fds=[theirs.fileno()],
-                    stdin=subprocess.DEVNULL,
-                    env=_environment(),
-                    process_group=0,  # Ctrl-C reaches the consumer alone
-                )
-            except BaseException:
-                ours.close()
-                raise
-        channel = Channel(ours, limit)
-        worker = _Worker(process, channel)
-        self._workers[channel.fileno()] = worker
-        self._poller.register(channel.fileno(), select.POLLIN)
-        with contextlib.suppress(OSError):  # it died at once: `poll` finds that out
-            channel.send((sys.path, self._pickled))
+        worker = WorkerProcess.start(self._pickled, self._depth + _SPARE_SEGMENTS)
+        descriptor = worker.channel.fileno()
+        self._workers[descriptor] = worker
+        self._poller.register(descriptor, select.POLLIN)
 
     def _assign(self) -> None:
         """Send waiting jobs to the workers with the fewest."""
@@ -266,64 +224,57 @@ class Crew:
                 del self._jobs[number]
                 self._deaths_at.pop(number, None)
 
-    def _takes_more(self, worker: _Worker) -> bool:
+    def _takes_more(self, worker: WorkerProcess) -> bool:
         return (
             worker.is_ready
             and len(worker.jobs) < self._depth
             and (self._max_tasks is None or worker.given < self._max_tasks)
         )
 
-    def _replace(self, worker: _Worker, done: list[tuple[int, Outcome]]) -> str:
+    def _replace(self, worker: WorkerProcess, done: list[tuple[int, Outcome]]) -> str:
         """Start a worker for one that died, and return what there is to say about it."""
         self._forget(worker)
-        try:
-            code = worker.process.wait(5)
-        except subprocess.TimeoutExpired:  # its socket is closed, so it is of no more use
-            worker.process.kill()
-            code = worker.process.wait()
-        end = f"worker process {worker.process.pid} {_ending(code)}"
+        end = worker.ending(worker.wait(5))  # its socket is closed, so it is of no more use
         self.deaths += 1
         if not worker.is_ready:
             self._deaths_at_start += 1
             if self._deaths_at_start >= MOST_DEATHS:
                 raise WorkerError(f"{end} before it could work, {MOST_DEATHS} times in a row")
-        # It works in order, so the first is what it was at.
         jobs = list(worker.jobs)
-        if jobs:
-            suspect = jobs[0]
-            self._deaths_at[suspect] = self._deaths_at.get(suspect, 0) + 1
-            if self._deaths_at[suspect] >= self._most_deaths(self._jobs[suspect]):
-                deaths = self._deaths_at.pop(suspect)
-                del jobs[0]
-                what = self._describe(self._jobs.pop(suspect))
-                text = f"{deaths} worker processes died on {what}; the last {end}"
-                done.append((suspect, Outcome(error=WorkerError(text))))
-        for number in jobs:
+        given_up = bool(jobs) and self._give_up(jobs[0], end, done)
+        for number in jobs[given_up:]:
             bisect.insort(self._backlog, number)
         self._start()
         if not worker.is_ready:
             return f"{end} before it could work; another is started"
-        return f"{end}; what it was at is done again by another"
+        return f"{end}; what it was at is {'given up' if given_up else 'done again by another'}"
 
-    def _dismiss(self, worker: _Worker) -> None:
+    def _give_up(self, suspect: int, end: str, done: list[tuple[int, Outcome]]) -> bool:
+        """Count a death on a job, the first that a worker had; say whether it was one too many."""
+        deaths = self._deaths_at[suspect] = self._deaths_at.get(suspect, 0) + 1
+        if deaths < self._most_deaths(self._jobs[suspect]):
+            return False
+        del self._deaths_at[suspect]
+        what = self._describe(self._jobs.pop(suspect))
+        text = f"{deaths} worker processes died on {what}; the last {end}"
+        done.append((suspect, Outcome(error=WorkerError(text))))
+        return True
+
+    def _dismiss(self, worker: WorkerProcess) -> None:
         """Let a worker that has nothing to do end by itself."""
         with contextlib.suppress(OSError):
             worker.channel.send(None)
-        try:
-            worker.process.wait(10)
-        except subprocess.TimeoutExpired:
-            worker.process.kill()
-            worker.process.wait()
+        worker.wait(10)
         self._forget(worker)
 
-    def _forget(self, worker: _Worker) -> None:
+    def _forget(self, worker: WorkerProcess) -> None:
         descriptor = worker.channel.fileno()
         self._poller.unregister(descriptor)
         del self._workers[descriptor]
         worker.channel.close()
 
 
-def _kill(workers: dict[int, _Worker], owner: int) -> None:
+def _kill(workers: dict[int, WorkerProcess], owner: int) -> None:
     if os.getpid() != owner:  # a fork of the consumer, which has no part in this
         return
     for worker in workers.values():
@@ -336,43 +287,3 @@ def _kill(workers: dict[int, _Worker], owner: int) -> None:
 
 def _warn(text: str) -> None:
     warnings.warn(text, RuntimeWarning, stacklevel=3)
-
-
-def _ending(code: int) -> str:
-    if code >= 0:
-        return f"ended with status {code}"
-    try:
-        return f"was killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"was killed by signal {-code}"
-
-
-def _environment() -> dict[str, str]:
-    path = [str(Path(folder).absolute()) for folder in sys.path]  # "" is the current folder
-    one = {name: "1" for name in _ONE_THREAD if name not in os.environ}
-    return {**os.environ, **one, "PYTHONPATH": os.pathsep.join(path)}
-
-
-def pickled_function(function: Callable[..., Any]) -> bytes:
-    """Pickle what workers shall run, or say in one sentence why that cannot be.
-
-    Raises
-    ------
-    WorkerError
-        For what lies in the script itself, a notebook or a function: workers cannot import it.
-    """
-    remedy = "put it into a module of its own, which workers can import, or use threads"
-    try:
-        pickled = pickle.dumps(function, 5)
-    except Exception as error:
-        raise WorkerError(
-            f"a worker process cannot be sent its work ({error}); {remedy}"
-        ) from error
-    texts = [argument for _, argument, _ in pickletools.genops(pickled) if argument is not None]
-    for module, name in itertools.pairwise(texts):
-        if module == "__main__":
-            raise WorkerError(
-                f"{name!r} lies in the script that was started, or in a notebook, which worker "
-                f"processes do not run; {remedy}"
-            )
-    return pickled

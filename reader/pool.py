@@ -10,7 +10,6 @@ from contextlib import closing
 from types import TracebackType
 from typing import Any
 
-from .crew import pickled_function
 from .errors import WorkerError
 from .options import Backend
 from .pool_async import AsyncResult
@@ -20,6 +19,7 @@ from .pool_results import Engine, Results
 from .pool_threads import IS_CLOSED, ThreadEngine
 from .prefetch import THREAD_NAME
 from .randomness import MOST
+from .spawned import pickled_function
 from .values import count_workers, whole_number
 
 #: Chunks in the pipe for each worker: one that it does, one that waits for it, and two that are

@@ -10,10 +10,11 @@ from typing import Any
 
 from .batches import BatchMaker, Job, Made
 from .buffers import BufferPool, layout_nbytes
-from .crew import Crew, pickled_function
+from .crew import Crew
 from .options import Backend
 from .prefetch import prefetched, started
 from .processes import by_crew
+from .spawned import pickled_function
 from .stacking import batch_layout
 
 #: Batches of memory to keep beside those that are ahead: the one that the consumer holds while it
