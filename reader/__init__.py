@@ -2,7 +2,7 @@
 
 It imports nothing else of patchmill, and of others only numpy, numcodecs and google_crc32c;
 zarr alone for the columns of `index` and `images` and for fields in other layouts, inside the
-functions that read them.
+functions that read them, and obstore for stores that are elsewhere.
 
 ==================  ===================================================================
 `format.py`         format 1 of the store, shared with the writer

@@ -82,7 +82,7 @@ class Crew:
         max_tasks: int | None = None,
         describe: Callable[[Any], str] = repr,
         most_deaths: Callable[[Any], int] = lambda job: MOST_DEATHS,
-        copy: Callable[[Any], Any] = lambda value: value,
+        copy: Callable[[Any], Any] | None = None,
         encode: Callable[[Any, dict[int, Any]], Any] = lambda job, known: job,
         wake: int | None = None,
         warn: Callable[[str], None] | None = None,
@@ -162,7 +162,7 @@ class Crew:
             inbox = worker.channel.inbox
             try:
                 extra = inbox.extra
-                is_full = inbox.held() >= _MOST_HELD
+                is_full = self._copy is not None and inbox.held() >= _MOST_HELD
                 number, outcome = worker.channel.receive()
                 self.extra += inbox.extra - extra
             except (EOFError, OSError):
@@ -177,7 +177,7 @@ class Crew:
             worker.jobs.remove(number)
             self._jobs.pop(number)
             self._deaths_at.pop(number, None)
-            if is_full and outcome.error is None:
+            if is_full and self._copy is not None and outcome.error is None:
                 outcome = Outcome(self._copy(outcome.value))
             done.append((number, outcome))
             if self._max_tasks is not None and worker.given >= self._max_tasks and not worker.jobs:

@@ -11,6 +11,8 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from .batches import BatchMaker, Job, Made
 from .buffers import BufferPool, Layout
 from .options import Backend, Batch, BatchTransform, Collate, Shuffle, Transform
@@ -223,8 +225,8 @@ class Loader:
         self._received = (epoch, consumed)
         self._iterations += 1
         order = self._sampler.order(epoch)
-        different = self._sampler.distinct(order)
-        self._count(distinct=different, repeats=self._sampler.length - different)
+        self._stats.distinct = self._sampler.distinct(order)
+        self._stats.repeats = self._sampler.length - self._stats.distinct
         numbers = range(first, self._schedule.batches(consumed), step)
         made = self._production.run(self._jobs(epoch, consumed, order, numbers))
         return self._delivered(made, epoch, consumed, numbers, self._iterations)
@@ -272,7 +274,7 @@ class Loader:
 
     def stats(self) -> LoaderStats:
         """Return what was received so far and what it cost."""
-        return self._stats
+        return replace(self._stats, replaced_workers=self._production.deaths)
 
     def shuffle_quality(self) -> float:
         """Return how well the next epoch is shuffled: 1 is a full shuffle, near 0 none.
@@ -338,20 +340,17 @@ class Loader:
     ) -> Batch:
         start = time.perf_counter()
         one = next(made)
-        past = self._stats
-        self._count(
-            batches=past.batches + 1,
-            samples=past.samples + int(one.batch["valid"].sum()),
-            wait_s=past.wait_s + time.perf_counter() - start,
-            io_s=past.io_s + one.waited_s,
-            decode_s=past.decode_s + one.read_s - one.waited_s,
-            transform_s=past.transform_s + one.transform_s,
-            extra_batches=self._production.extra,
-            replaced_workers=self._production.deaths,
-            substitutes=past.substitutes + len(one.substitutes),
-        )
+        stats = self._stats
+        stats.batches += 1
+        stats.samples += int(np.count_nonzero(one.batch["valid"]))
+        stats.wait_s += time.perf_counter() - start
+        stats.io_s += one.waited_s
+        stats.decode_s += one.read_s - one.waited_s
+        stats.transform_s += one.transform_s
+        stats.substitutes += len(one.substitutes)
+        stats.extra_batches = self._production.extra
         self.substitutes += one.substitutes[: _MOST_NAMED - len(self.substitutes)]
-        self._production.note(sum(getattr(part, "nbytes", 0) for part in one.batch.values()))
+        self._production.note(one.batch)
         if iteration == self._iterations:
             self._received = (received[0], min(received[1], self._schedule.length))
         if one.substitutes:
@@ -360,16 +359,13 @@ class Loader:
                 "substitutes",
                 f"row {by} takes the place of row {row}: {fault}; loader.substitutes names all",
             )
-        if self._stats.extra_batches:
+        if stats.extra_batches:
             self._warn_once(
                 "extra",
                 "batches go into fresh memory, which is slow, since all that is used again is "
                 "held; keep fewer batches, or copies of what you keep",
             )
         return one.batch
-
-    def _count(self, **changes: Any) -> None:
-        self._stats = replace(self._stats, **changes)
 
     def _warn_once(self, kind: str, text: str) -> None:
         if kind not in self._warned:

@@ -11,7 +11,7 @@ from typing import Any
 from .batches import BatchMaker, Job, Made
 from .buffers import BufferPool, layout_nbytes
 from .crew import Crew
-from .options import Backend
+from .options import Backend, Batch
 from .prefetch import prefetched, started
 from .processes import by_crew
 from .spawned import pickled_function
@@ -121,9 +121,10 @@ class Production:
             release=self._rest,
         )
 
-    def note(self, nbytes: int) -> None:
-        """Note the size of a batch, for `prefetch_bytes`, where it was not known."""
-        self._batch_nbytes = nbytes
+    def note(self, batch: Batch) -> None:
+        """Note the size of a batch, for `prefetch_bytes`."""
+        if self._prefetch_bytes is not None:
+            self._batch_nbytes = sum(getattr(part, "nbytes", 0) for part in batch.values())
 
     def close(self) -> None:
         """End the workers that are at rest."""

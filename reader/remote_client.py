@@ -86,7 +86,8 @@ class RemoteClient:
             reply = obstore.get(
                 self._connected(), name, options={"range": {"suffix": max(nbytes, 1)}}
             )
-            return reply.bytes(), int(reply.meta["size"])
+            size = int(reply.meta["size"])  # first: taking its bytes uses a reply up
+            return reply.bytes(), size
         except Exception as error:
             if _is_beyond(error) or (_is_whole(error) and not self._size(name)):
                 return b"", 0  # an empty file has no last byte

@@ -16,7 +16,7 @@ from .remote import REQUEST_BYTES, RemotePath
 from .shards import Scratch, ShardError
 
 #: Requests under way at once, of one call.
-MOST_REQUESTS = 32
+MOST_REQUESTS = 64
 #: Bytes between two chunks that are rather read than spared by a request of their own.
 GAP_BYTES = 64 << 10
 

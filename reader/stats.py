@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True)
+@dataclass
 class LoaderStats:
     """Counts and seconds since the loader was made, of the batches that were received.
 
