@@ -18,6 +18,7 @@ functions that read them, and obstore for stores that are elsewhere.
 `decode.py`         rows of a field into an array: one checksum, one decoding a patch
 `foreign.py`        fields in other layouts, read through zarr
 `ways.py`           which of these reads a store's fields
+`parts.py`          what a store is read with, by where it lies
 `remote.py`         where a remote store lies: a URL that is read like a path
 `remote_client.py`  requests to its server, through obstore, which this file alone imports
 `remote_fetch.py`   chunks of remote shards, fetched all at once for one call

@@ -7,73 +7,37 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, SupportsIndex, TypeAlias, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, SupportsIndex, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .columns import Columns
-from .decode import FieldReader
 from .errors import DamagedStoreError, StoreError
 from .field import Field, read_field
-from .foreign import ZarrReader
 from .loader import Loader
 from .lookup import Rows
 from .options import Batch, LoaderOptions
+from .parts import OpenOptions, local_parts, remote_parts
 from .remote import Place, RemotePath, is_remote, remote_path
-from .remote_cached import CachedReader
-from .remote_reader import RemoteReader
-from .remote_ways import (
-    RemoteIo,
-    choose_remote_io,
-    column_names,
-    make_cache,
-    make_remote_readers,
-)
-from .root import AnyRoot, Root, read_root
+from .root import AnyRoot, read_root
 from .statistics import Statistics, split_statistics
 from .targets import check_rows, check_target
 from .view import View
-from .ways import Io, choose_io, make_readers
+from .ways import Io
 
 if TYPE_CHECKING:
     from .several import SeveralStores
 
 
-class StoreOptions(TypedDict):
-    """What `open_store` was asked for, beside the path."""
-
-    allow_incomplete: bool
-    verify: bool
-    io: Io | None
-    storage_options: dict[str, Any] | None
-    cache: str | None
-    cache_bytes: int | None
-
-
 @overload
 def open_store(  # type: ignore[overload-overlap]  # a text is a sequence of texts, too
-    path: str | os.PathLike[str],
-    *,
-    allow_incomplete: bool = False,
-    verify: bool = True,
-    io: Io | None = None,
-    storage_options: Mapping[str, Any] | None = None,
-    cache: str | os.PathLike[str] | None = None,
-    cache_bytes: int | None = None,
+    path: str | os.PathLike[str], **options: Unpack[OpenOptions]
 ) -> Store: ...
 
 
 @overload
 def open_store(
-    path: Sequence[str | os.PathLike[str]],
-    *,
-    allow_incomplete: bool = False,
-    verify: bool = True,
-    io: Io | None = None,
-    storage_options: Mapping[str, Any] | None = None,
-    cache: str | os.PathLike[str] | None = None,
-    cache_bytes: int | None = None,
+    path: Sequence[str | os.PathLike[str]], **options: Unpack[OpenOptions]
 ) -> SeveralStores: ...
 
 
@@ -134,11 +98,11 @@ def open_store(
     Traceback (most recent call last):
     patchmill.reader.errors.StoreError: absent is not a folder; give the folder of a prepared store
     """
-    options = StoreOptions(
+    options = OpenOptions(
         allow_incomplete=allow_incomplete,
         verify=verify,
         io=io,
-        storage_options=None if storage_options is None else dict(storage_options),
+        storage_options=storage_options,
         # The process that a store is sent to may have another working directory.
         cache=None if cache is None else os.path.abspath(cache),  # noqa: PTH100
         cache_bytes=cache_bytes,
@@ -182,7 +146,7 @@ class Store:
     """
 
     def __init__(
-        self, root: AnyRoot[Any], fields: Mapping[str, Field], options: StoreOptions
+        self, root: AnyRoot[Any], fields: Mapping[str, Field], options: OpenOptions
     ) -> None:
         rows = next(iter(fields.values())).rows
         self._options = options
@@ -196,7 +160,7 @@ class Store:
         self.statistics: dict[str, Statistics] = split_statistics(
             root.attributes.get("statistics", {}), root.channels
         )
-        parts = _remote_parts if isinstance(root.path, RemotePath) else _local_parts
+        parts = remote_parts if isinstance(root.path, RemotePath) else local_parts
         self.io, self._readers, self.index, self.images = parts(root, fields, options)
         self._row_counts = rows, root.void
 
@@ -311,42 +275,11 @@ class Store:
         return self.view.loader(batch_size, **options)
 
 
-#: What a store is read with: `io`, what reads each field, and the columns of `index` and `images`.
-_Parts: TypeAlias = (
-    "tuple[Io | RemoteIo, Mapping[str, FieldReader | RemoteReader | CachedReader | ZarrReader], "
-    "Columns, Columns]"
-)
-
-
-def _local_parts(root: Root, fields: Mapping[str, Field], options: StoreOptions) -> _Parts:
-    rows = next(iter(fields.values())).rows
-    io = choose_io(root.path, options["io"])
-    checks = {"verify": options["verify"], "is_complete": root.is_complete}
-    return (
-        io,
-        make_readers(root.path, fields, io=io, **checks),
-        Columns(root.path / "index", rows),
-        Columns(root.path / "images"),
-    )
-
-
-def _remote_parts(
-    root: AnyRoot[RemotePath], fields: Mapping[str, Field], options: StoreOptions
-) -> _Parts:
-    rows = next(iter(fields.values())).rows
-    cache = make_cache(options["cache"], options["cache_bytes"], is_complete=root.is_complete)
-    return (
-        choose_remote_io(cache, options["io"]),
-        make_remote_readers(root, fields, cache, options["io"], verify=options["verify"]),
-        Columns(root.path / "index", rows, column_names(root, "index")),
-        Columns(root.path / "images", None, column_names(root, "images")),
-    )
-
-
-def _open(path: str, options: StoreOptions) -> Store:
+def _open(path: str, options: OpenOptions) -> Store:
     place: Place = Path(path)
     if is_remote(path):
-        place = remote_path(path, options["storage_options"])
+        given = options["storage_options"]
+        place = remote_path(path, None if given is None else dict(given))
     elif any(options[key] is not None for key in ("storage_options", "cache", "cache_bytes")):
         raise ValueError(
             f"{path} is a folder, and storage_options, cache and cache_bytes are for stores "
@@ -358,7 +291,7 @@ def _open(path: str, options: StoreOptions) -> Store:
     return Store(root, fields, options)
 
 
-def _reopen(path: str, options: StoreOptions, identity: dict[str, Any]) -> Store:
+def _reopen(path: str, options: OpenOptions, identity: dict[str, Any]) -> Store:
     """Open a store that was pickled elsewhere; it must still be the same one.
 
     Its void rows are not looked up, which takes zarr: a view that travels brings its own rows.

@@ -67,6 +67,7 @@ def test_the_recipe_the_commands_and_the_reader(readme, folder, monkeypatch):
     exec(reading, names)
     assert names["batch"]["image"].shape == (64, 2, 256, 256)
     assert names["sample"]["image"].shape == (2, 256, 256)
+    assert names["state"]["epoch"] == 1
 
 
 def test_the_job_in_python(readme, folder, monkeypatch):

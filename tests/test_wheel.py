@@ -52,12 +52,12 @@ def test_the_wheel_holds_the_package_alone_and_all_of_it(wheel):
     (info,) = {name.partition("/")[0] for name in names if not name.startswith("patchmill/")}
     assert info.endswith(".dist-info")
     assert f"{info}/licenses/LICENSE" in names
-    # Everything that lies in a room travels: modules, py.typed, profiles and scripts.
+    # Everything that lies in a room travels, but its guides: modules, py.typed, profiles, scripts.
     in_rooms = {
         f"patchmill/{path.relative_to(ROOT).as_posix()}"
         for room in ROOMS
         for path in (ROOT / room).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts and path.name != "README.md"
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".md"
     }
     assert {name for name in names if name.startswith("patchmill/")} == in_rooms
     assert {f"patchmill/{room}/py.typed" for room in ROOMS} <= names

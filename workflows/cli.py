@@ -53,8 +53,23 @@ def cli() -> None:
     """Mill large microscopy images into patches once, and feed them to training fast."""
 
 
+class LocalStore(click.Path):
+    """The folder of a store; one with an address is an error that says what reads those."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the path, see `click.ParamType.convert`."""
+        if "://" in str(value):
+            self.fail(
+                f"{value} is no folder: this command reads local stores, and "
+                "patchmill.reader.open_store those elsewhere",
+                param,
+                ctx,
+            )
+        return Path(str(super().convert(value, param, ctx)))
+
+
 recipe_argument = click.argument("recipe", type=click.Path(path_type=Path))
-store_argument = click.argument("store", type=click.Path(path_type=Path))
+store_argument = click.argument("store", type=LocalStore())
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 

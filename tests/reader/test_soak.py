@@ -1,4 +1,4 @@
-"""Two hundred epochs with workers killed at random: nothing lost, nothing repeated, nothing left."""
+"""Two hundred epochs with workers killed at random: nothing lost, repeated or left behind."""
 
 import os
 import random

@@ -173,3 +173,11 @@ def test_a_script_without_a_main_guard_is_told_so(tmp_path, recipe, cut, plate_t
     assert len(done.stderr.splitlines()) < 40
     # With the guard the same call works: nothing is left locked or half-made.
     assert script(tmp_path, GUARDED).returncode == 0
+
+
+@pytest.mark.parametrize("command", [["info"], ["verify"], ["stage"]])
+def test_commands_read_local_stores(command, tmp_path):
+    arguments = [*command, "s3://bucket/train.zarr", *([str(tmp_path)] * (command == ["stage"]))]
+    done = CliRunner().invoke(cli, arguments)
+    assert done.exit_code != 0
+    assert "s3://bucket/train.zarr is no folder: this command reads local stores" in done.output
