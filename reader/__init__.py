@@ -67,6 +67,7 @@ functions that read them, and obstore for stores that are elsewhere.
 `view.py`           `View`: some rows of a store
 `several.py`        `SeveralStores`: stores of the same fields as one
 `joined.py`         the columns of several stores as one
+`whole.py`          what a store does like the view of all its rows
 `store.py`          `open_store` and `Store`
 `stage.py`          `stage`: a store copied to a disk of this machine, checked and resumed
 `stage_files.py`    which files of a store are staged

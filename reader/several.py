@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, SupportsIndex, Unpack
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,19 +14,18 @@ from numpy.typing import NDArray
 from .errors import StoreError
 from .field import Field
 from .joined import JoinedColumns
-from .loader import Loader
 from .lookup import Rows
-from .options import Batch, LoaderOptions
 from .statistics import Statistics, merge_statistics
 from .store import Store
 from .targets import check_rows, check_target
 from .view import View
+from .whole import Whole
 
 #: From here on a patch is large: moving it in memory costs more than a call.
 _LARGE_NBYTES = 1 << 17
 
 
-class SeveralStores:
+class SeveralStores(Whole):
     """Stores read one after another, as if they were one; made by `open_store([a, b])`.
 
     Row r of a store is row `first` + r here, where `first` is the number of rows of the stores
@@ -145,15 +144,6 @@ class SeveralStores:
         """The view of all valid rows."""
         return View(self, tuple(self.splits), self.rows)
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, position: SupportsIndex) -> dict[str, Any]:
-        return self.view[position]
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return iter(self.view)
-
     def __repr__(self) -> str:
         splits = ", ".join(
             f"{name} {sum(stop - start for start, stop in ranges)}"
@@ -164,24 +154,6 @@ class SeveralStores:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return SeveralStores, (self.stores,)
-
-    def select(
-        self,
-        *,
-        split: str | Sequence[str] | None = None,
-        group: str | Sequence[str] | Sequence[tuple[str, ...]] | None = None,
-        where: str | None = None,
-    ) -> View:
-        """Return the view of some splits, groups or other rows, see `View.select`."""
-        return self.view.select(split=split, group=group, where=where)
-
-    def column(self, name: str) -> NDArray[Any]:
-        """Return a column of `index` or `images`, an entry per valid row, see `View.column`."""
-        return self.view.column(name)
-
-    def read(self, rows: Sequence[int] | NDArray[Any]) -> Batch:
-        """Read several samples at once, see `View.read`."""
-        return self.view.read(rows)
 
     def read_rows_into(
         self,
@@ -213,10 +185,6 @@ class SeveralStores:
         if is_small and len(rows):
             for array in out.values():
                 _move(array, order)
-
-    def loader(self, batch_size: int, **options: Unpack[LoaderOptions]) -> Loader:
-        """Return a `Loader` of all valid rows; the options are its keyword arguments."""
-        return self.view.loader(batch_size, **options)
 
     def _valid_rows(self) -> Rows:
         every = range(int(self._firsts[-1]))

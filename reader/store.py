@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, SupportsIndex, Unpack, overload
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import DamagedStoreError, StoreError
 from .field import Field, read_field
-from .loader import Loader
 from .lookup import Rows
-from .options import Batch, LoaderOptions
 from .parts import OpenOptions, local_parts, remote_parts
 from .remote import Place, RemotePath, is_remote, remote_path
 from .root import AnyRoot, read_root
@@ -24,6 +22,7 @@ from .statistics import Statistics, split_statistics
 from .targets import check_rows, check_target
 from .view import View
 from .ways import Io
+from .whole import Whole
 
 if TYPE_CHECKING:
     from .several import SeveralStores
@@ -116,7 +115,7 @@ def open_store(
     return store
 
 
-class Store:
+class Store(Whole):
     """A prepared store; it behaves like the `View` of all its valid rows.
 
     Made by `open_store`. Safe to read from several threads, and after a fork. Pickled, it is its
@@ -187,15 +186,6 @@ class Store:
         # until the garbage collector runs.
         return View(self, tuple(self.splits), self.rows)
 
-    def __len__(self) -> int:
-        return len(self.view)
-
-    def __getitem__(self, position: SupportsIndex) -> dict[str, Any]:
-        return self.view[position]
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return iter(self.view)
-
     def __repr__(self) -> str:
         splits = ", ".join(f"{name} {b - a}" for name, (a, b) in self.splits.items())
         fields = ", ".join(f"{f.name} {f.shape} {f.dtype}" for f in self.fields.values())
@@ -220,24 +210,6 @@ class Store:
     def parts(self) -> tuple[tuple[int, Store], ...]:
         """The stores that this one is made of, each with its first row: itself."""
         return ((0, self),)
-
-    def select(
-        self,
-        *,
-        split: str | Sequence[str] | None = None,
-        group: str | Sequence[str] | Sequence[tuple[str, ...]] | None = None,
-        where: str | None = None,
-    ) -> View:
-        """Return the view of some splits, groups or other rows, see `View.select`."""
-        return self.view.select(split=split, group=group, where=where)
-
-    def column(self, name: str) -> NDArray[Any]:
-        """Return a column of `index` or `images`, an entry per valid row, see `View.column`."""
-        return self.view.column(name)
-
-    def read(self, rows: Sequence[int] | NDArray[Any]) -> Batch:
-        """Read several samples at once, see `View.read`."""
-        return self.view.read(rows)
 
     def read_rows_into(
         self,
@@ -269,10 +241,6 @@ class Store:
             check_target(field, len(rows), array, corners)
         for name, array in out.items():
             self._readers[name].read_into(rows, array, corners)
-
-    def loader(self, batch_size: int, **options: Unpack[LoaderOptions]) -> Loader:
-        """Return a `Loader` of all valid rows; the options are its keyword arguments."""
-        return self.view.loader(batch_size, **options)
 
 
 def _open(path: str, options: OpenOptions) -> Store:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import zarr
 from bare_reader import Shards
 from numpy.typing import NDArray
@@ -92,6 +93,28 @@ def through_zarr(case: Case, batches: int) -> Iterator[Any]:
     array = zarr.open_array(str(case.path / "image"), mode="r")
     for start in range(0, batches * case.batch, case.batch):
         yield array.oindex[case.order[start : start + case.batch]]
+
+
+def through_data_loader(case: Case, batches: int) -> Iterator[Any]:
+    """Yield the first batches by PyTorch's DataLoader over zarr-python, sample by sample."""
+    data = pytest.importorskip("torch.utils.data")
+
+    array = zarr.open_array(str(case.path / "image"), mode="r")
+
+    class Patches(data.Dataset):  # type: ignore[misc, name-defined]
+        def __len__(self) -> int:
+            return case.patches
+
+        def __getitem__(self, number: int) -> Any:
+            return array[number]
+
+    order = case.order[: batches * case.batch].tolist()
+    for batch in data.DataLoader(
+        Patches(),
+        case.batch,
+        sampler=order,
+    ):
+        yield batch.numpy()
 
 
 def through_tensorstore(case: Case, ahead: int = 2) -> Iterator[Any]:

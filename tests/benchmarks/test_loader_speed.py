@@ -24,6 +24,7 @@ from reader_store import (
     copier,
     noise,
     table,
+    through_data_loader,
     through_tensorstore,
     through_zarr,
     touch,
@@ -88,6 +89,7 @@ def test_compressed(large: Case, capsys: pytest.CaptureFixture[str], mode: str) 
         LIMIT_2T: lambda: by_threads(shards, large.order, large.batch),
         TENSORSTORE: lambda: through_tensorstore(large),
         "zarr, orthogonal index": lambda: through_zarr(large, 4),
+        "DataLoader on zarr": lambda: through_data_loader(large, 4),
         **loaders(large),
     }
     rates = best_rates(ways, consumer(large, mode), large.batch, ROUNDS)
