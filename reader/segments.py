@@ -32,8 +32,8 @@ class NewSegment(NamedTuple):
     nbytes: int
 
 
-def _descriptor() -> int:
-    """Return a descriptor of memory that has no name and vanishes with its last user."""
+def unnamed_file() -> int:
+    """Return a descriptor of a file that has no name and vanishes with its last user."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create("patchmill", os.MFD_CLOEXEC)
     with tempfile.TemporaryFile() as file:  # without a name too
@@ -138,7 +138,7 @@ class Outbox:
         self._trim(self._limit - 1)
         size = max(1, -(-nbytes // mmap.PAGESIZE)) * mmap.PAGESIZE
         check_memory(size, "a batch in shared memory")
-        descriptor = _descriptor()
+        descriptor = unnamed_file()
         try:
             os.ftruncate(descriptor, size)
             array = _mapped(descriptor, size)

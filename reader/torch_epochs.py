@@ -12,12 +12,13 @@ import fcntl
 import json
 import multiprocessing.context
 import os
-import tempfile
 import weakref
 from collections.abc import Generator
 from contextlib import contextmanager
 from multiprocessing import reduction
 from typing import Any, TypedDict
+
+from .segments import unnamed_file
 
 #: Iterations to remember: those that some worker may yet come for.
 MOST_ITERATIONS = 64
@@ -56,7 +57,7 @@ class SharedEpochs:
     """
 
     def __init__(self, first: int = 0) -> None:
-        self._use(_unnamed_file())
+        self._use(unnamed_file())
         self._write({"next_epoch": first, "iterations": []})
 
     @property
@@ -128,11 +129,3 @@ def _received(file: Any) -> SharedEpochs:
     epochs = SharedEpochs.__new__(SharedEpochs)
     epochs._use(file.detach())
     return epochs
-
-
-def _unnamed_file() -> int:
-    """Return the descriptor of a new file that nothing is left of when all have closed it."""
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create("patchmill-epochs", os.MFD_CLOEXEC)
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
