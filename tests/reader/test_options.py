@@ -17,4 +17,6 @@ from patchmill.reader.whole import Selection
 def test_options_are_the_keyword_arguments(function, options):
     parameters = inspect.signature(function).parameters.values()
     keywords = {each.name: each.annotation for each in parameters if each.kind == each.KEYWORD_ONLY}
-    assert {name: kind.__forward_arg__ for name, kind in options.__annotations__.items()} == keywords
+    assert {
+        name: kind.__forward_arg__ for name, kind in options.__annotations__.items()
+    } == keywords
