@@ -7,6 +7,7 @@ functions that read them, and obstore for stores that are elsewhere.
 ==================  ===================================================================
 `format.py`         format 1 of the store, shared with the writer
 `errors.py`         the errors of all rooms
+`folders.py`        folders whose names outlive a power cut
 `root.py`           the store's own attributes, read and checked
 `field.py`          one field's zarr metadata, read and checked
 `targets.py`        the arrays that reading fills, checked once per call

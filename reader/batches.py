@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from .buffers import BufferPool, Layout, Memory, take_arrays
 from .errors import DamagedStoreError
 from .options import Batch, BatchTransform, Collate, Transform
 from .randomness import BATCH, CROP, TRANSFORM, hashed, philox
-from .sources import Source
+from .sources import ItemSource, Source
 from .stacking import INDEX, VALID, mark_rows, stacked, take_batch
 from .substitutes import Substitute, read_what_is_whole
 
@@ -58,7 +59,7 @@ class BatchMaker:
     and `scratch` is memory for samples on their way to a transform.
     """
 
-    source: Source
+    source: Source | ItemSource
     batch_size: int
     seed: int
     crop: tuple[int, int] | None
@@ -69,12 +70,12 @@ class BatchMaker:
     may_substitute: bool
     scratch: BufferPool = field(default_factory=lambda: BufferPool(1))
 
-    @property
+    @cached_property
     def layout(self) -> Layout | None:
         """Name to shape and dtype of a sample's arrays as they are read, where that is known."""
-        known = self.source.layout
-        if known is None:
+        if isinstance(self.source, ItemSource):
             return None
+        known = self.source.layout
         return {name: (self._cropped(shape), dtype) for name, (shape, dtype) in known.items()}
 
     @property
@@ -115,10 +116,10 @@ class BatchMaker:
     def _read_samples(
         self, job: Job, substitutes: list[Substitute]
     ) -> tuple[Sequence[Any], NDArray[np.int64]]:
-        layout = self.layout
-        if layout is None:
+        if isinstance(self.source, ItemSource):
             return self.source.samples(job.positions), self.source.rows(job.positions)
-        count = len(job.positions)
+        layout, count = self.layout, len(job.positions)
+        assert layout is not None
         arrays = take_arrays(
             self.scratch,
             {name: ((count, *shape), dtype) for name, (shape, dtype) in layout.items()},
@@ -130,10 +131,10 @@ class BatchMaker:
         self, job: Job, out: Mapping[str, NDArray[Any]], substitutes: list[Substitute]
     ) -> NDArray[np.int64]:
         """Read samples of known layout, and return their rows."""
-        corners = self._corners(job)
+        assert not isinstance(self.source, ItemSource)
+        corners = self._corners(job, self.source)
         try:
-            self.source.read_into(job.positions, out, corners)
-            return self.source.rows(job.positions)
+            return self.source.read_into(job.positions, out, corners)
         except DamagedStoreError:
             if not self.may_substitute:
                 raise
@@ -147,16 +148,15 @@ class BatchMaker:
             return shape
         return (*shape[:-2], *self.crop)
 
-    def _corners(self, job: Job) -> NDArray[np.int64] | None:
+    def _corners(self, job: Job, source: Source) -> NDArray[np.int64] | None:
         """Return where each sample is cropped, shape (n, 2), y and x."""
-        known = self.source.layout
-        if self.crop is None or known is None:
+        if self.crop is None:
             return None
-        size = next(shape[-2:] for shape, _ in known.values() if len(shape) > 1)
+        size = next(shape[-2:] for shape, _ in source.layout.values() if len(shape) > 1)
         room = np.array(size, np.int64) - self.crop
         if not self.random_crop:
             return np.repeat([room // 2], len(job.positions), axis=0)
-        rows = self.source.rows(job.positions)
+        rows = source.rows(job.positions)
         numbers = hashed(self.seed, job.epoch, CROP, rows, _occurrences(job))
         return (numbers % (room + 1).astype(np.uint64)).astype(np.int64)
 

@@ -21,10 +21,10 @@ from .randomness import MOST
 from .ranks import find_rank
 from .sampler import EpochOrder, Sampler
 from .schedule import Schedule
-from .sources import as_source
+from .sources import ItemSource, as_source
 from .stats import LoaderStats
 from .substitutes import Substitute
-from .values import count_workers, whole_number
+from .values import count_workers, one_of, whole_number
 
 if TYPE_CHECKING:
     from .torch_loader import TensorLoader
@@ -142,8 +142,8 @@ class Loader:
         most_per_image: int | None = None,
         on_corrupt: Literal["raise", "substitute"] = "raise",
     ) -> None:
-        _one_of("backend", backend, ("thread", "process"))
-        _one_of("on_corrupt", on_corrupt, ("raise", "substitute"))
+        one_of("backend", backend, ("thread", "process"))
+        one_of("on_corrupt", on_corrupt, ("raise", "substitute"))
         self.batch_size = whole_number("batch_size", batch_size, least=1)
         self.seed = whole_number("seed", seed, most=MOST)
         self.num_workers = count_workers(num_workers)
@@ -177,7 +177,7 @@ class Loader:
             read,
             self.batch_size,
             self.seed,
-            _checked_crop(crop, read.layout),
+            _checked_crop(crop, None if isinstance(read, ItemSource) else read.layout),
             bool(random_crop),
             transform,
             batch_transform,
@@ -387,8 +387,3 @@ def _checked_crop(crop: tuple[int, int] | None, layout: Layout | None) -> tuple[
     if height > full_height or width > full_width:
         raise ValueError(f"crop is {crop}, more than the patch, {(full_height, full_width)}")
     return height, width
-
-
-def _one_of(name: str, value: object, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} is {value!r}; give one of {', '.join(map(repr, choices))}")

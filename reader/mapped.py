@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mmap
-import resource
 import sys
 from pathlib import Path
 from struct import Struct
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .format import CHECKSUM_BYTES, index_nbytes, unpack_index
-from .shards import Scratch, ShardError
+from .shards import Scratch, ShardError, half_of_descriptors
 
 #: Far below vm.max_map_count (65,530 on Linux), which other libraries draw on too.
 MOST_MAPS = 8192
@@ -78,7 +77,4 @@ def map_shard(file: str, rows_per_shard: int) -> MappedShard:
 
 def most_open_maps() -> int:
     """Return how many shards one store may keep mapped: half of the descriptors, at most 8192."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if not _HOLDS_DESCRIPTOR or soft == resource.RLIM_INFINITY:
-        return MOST_MAPS
-    return max(8, min(soft // 2, MOST_MAPS))
+    return half_of_descriptors(MOST_MAPS) if _HOLDS_DESCRIPTOR else MOST_MAPS

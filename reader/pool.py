@@ -20,7 +20,7 @@ from .pool_threads import IS_CLOSED, ThreadEngine
 from .prefetch import THREAD_NAME
 from .randomness import MOST
 from .spawned import pickled_function
-from .values import count_workers, whole_number
+from .values import count_workers, one_of, whole_number
 
 #: Chunks in the pipe for each worker: one that it does, one that waits for it, and two that are
 #: done before their turn.
@@ -80,11 +80,10 @@ class WorkerPool:
         self.seed = None if seed is None else whole_number("seed", seed, most=MOST)
         if max_tasks_per_worker is not None:
             whole_number("max_tasks_per_worker", max_tasks_per_worker, least=1)
+        one_of("backend", backend, ("thread", "process"))
         self._engine: Engine
         if backend == "process":
             self._engine = ProcessEngine(self.num_workers, max_tasks_per_worker)
-        elif backend != "thread":
-            raise ValueError(f"backend is {backend!r}; give one of 'thread', 'process'")
         elif max_tasks_per_worker is not None:
             raise ValueError(
                 f"max_tasks_per_worker is {max_tasks_per_worker} for threads, whose memory is this "

@@ -7,14 +7,13 @@ a read ends early, which is an error that names the patch.
 from __future__ import annotations
 
 import os
-import resource
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .format import CHECKSUM_BYTES, index_nbytes, unpack_index
-from .shards import Scratch, ShardError
+from .shards import Scratch, ShardError, half_of_descriptors
 
 #: Each keeps its index in memory, 16 bytes a row.
 MOST_FILES = 1024
@@ -81,10 +80,7 @@ def open_file(file: str, rows_per_shard: int) -> FileShard:
 
 def most_open_files() -> int:
     """Return how many shards one store may keep open: half of the descriptors, at most 1024."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return MOST_FILES
-    return max(8, min(soft // 2, MOST_FILES))
+    return half_of_descriptors(MOST_FILES)
 
 
 def _read(file: int, targets: list[Any], nbytes: int, start: int) -> None:

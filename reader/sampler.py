@@ -11,6 +11,7 @@ from .cap import capped_order
 from .options import Shuffle
 from .order import block_order, epoch_order, shuffle_quality
 from .sampling import balanced_weights, check_weights, distinct, drawn_order, occurrences
+from .sources import view_of
 from .view import View
 
 #: `shuffle="block"` shuffles within windows of so many shards, unless told otherwise.
@@ -71,8 +72,7 @@ class Sampler:
             raise ValueError(f'shuffle is {shuffle!r}; give True, False or "block"')
         if weights is not None and balance is not None:
             raise ValueError("weights and balance are both given; give one of them")
-        view = getattr(source, "view", source)
-        self._view = view if isinstance(view, View) else None
+        self._view = view_of(source)
         self._shuffle = shuffle
         self._seed = seed
         self._weights = None if weights is None else check_weights(weights, size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -14,6 +15,12 @@ from numpy.typing import NDArray
 
 #: Errors of a process that has no descriptor or map left.
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+
+def half_of_descriptors(most: int) -> int:
+    """Return how many files one store may keep open: half of the process's, at most `most`."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return most if soft == resource.RLIM_INFINITY else max(8, min(soft // 2, most))
 
 
 class ShardError(Exception):

@@ -17,11 +17,11 @@ DATA = "data"
 
 
 class Source(Protocol):
-    """What a batch is made of; it must be picklable for worker processes."""
+    """What batches are read from, samples of a known layout; picklable for worker processes."""
 
     @property
-    def layout(self) -> Layout | None:
-        """Name to shape and dtype of one sample; None where only reading it tells."""
+    def layout(self) -> Layout:
+        """Name to shape and dtype of one sample."""
 
     def __len__(self) -> int: ...
 
@@ -33,14 +33,17 @@ class Source(Protocol):
         positions: NDArray[np.int64],
         out: Mapping[str, NDArray[Any]],
         corners: NDArray[np.int64] | None,
-    ) -> object:
-        """Read samples of a known layout; with `corners` (n, 2), a window of each in y and x."""
-
-    def samples(self, positions: NDArray[np.int64]) -> Sequence[Any]:
-        """Read samples of unknown layout."""
+    ) -> NDArray[np.int64]:
+        """Read samples, with `corners` (n, 2) a window of each in y and x; return their rows."""
 
 
-def as_source(source: Any, fields: Sequence[str] | None) -> Source:
+def view_of(source: Any) -> View | None:
+    """Return the view that a loader was given, or that of the store; None for other sources."""
+    view = getattr(source, "view", source)
+    return view if isinstance(view, View) else None
+
+
+def as_source(source: Any, fields: Sequence[str] | None) -> Source | ItemSource:
     """Return a source for whatever can be read, restricted to some fields.
 
     Raises
@@ -48,9 +51,9 @@ def as_source(source: Any, fields: Sequence[str] | None) -> Source:
     ValueError
         For what has no length or no items, or for arrays of different lengths.
     """
-    own = getattr(source, "view", source)  # of a whole store
-    if isinstance(own, View):
-        return FieldSource(own, [field.name for field in own.choose_fields(fields)])
+    view = view_of(source)
+    if view is not None:
+        return FieldSource(view, [field.name for field in view.choose_fields(fields)])
     if isinstance(source, np.ndarray):
         source = {DATA: source}
     if isinstance(source, Mapping):
@@ -69,7 +72,7 @@ def as_source(source: Any, fields: Sequence[str] | None) -> Source:
     return ItemSource(source)
 
 
-def _columns(columns: Mapping[str, Any]) -> Source:
+def _columns(columns: Mapping[str, Any]) -> Source | ItemSource:
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) != 1:
         raise ValueError(f"the source's arrays have lengths {lengths}; give arrays of one length")
@@ -103,13 +106,9 @@ class FieldSource:
         positions: NDArray[np.int64],
         out: Mapping[str, NDArray[Any]],
         corners: NDArray[np.int64] | None,
-    ) -> object:
+    ) -> NDArray[np.int64]:
         """Read samples, see `Source`."""
         return self._view.read_into(positions, out, corners)
-
-    def samples(self, positions: NDArray[np.int64]) -> Sequence[Any]:
-        """Read samples one by one."""
-        return [self._view[position] for position in positions.tolist()]
 
 
 class ArraySource:
@@ -149,7 +148,7 @@ class ArraySource:
         positions: NDArray[np.int64],
         out: Mapping[str, NDArray[Any]],
         corners: NDArray[np.int64] | None,
-    ) -> object:
+    ) -> NDArray[np.int64]:
         """Read samples, see `Source`."""
         for name, target in out.items():
             array = self._arrays[name]
@@ -163,13 +162,6 @@ class ArraySource:
             ):
                 target[number] = array[position, ..., y : y + height, x : x + width]
         return positions
-
-    def samples(self, positions: NDArray[np.int64]) -> Sequence[Any]:
-        """Read samples one by one."""
-        return [
-            {name: array[position] for name, array in self._arrays.items()}
-            for position in positions.tolist()
-        ]
 
 
 def _is_whole(array: np.memmap[Any, Any]) -> bool:
@@ -194,8 +186,6 @@ def _arrays_again(
 class ItemSource:
     """Anything with a length and `read(rows)`, to a dict of arrays or an array, or `[i]`."""
 
-    layout: Layout | None = None
-
     def __init__(self, items: Any) -> None:
         self._items = items
 
@@ -205,15 +195,6 @@ class ItemSource:
     def rows(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the positions themselves."""
         return positions
-
-    def read_into(
-        self,
-        positions: NDArray[np.int64],
-        out: Mapping[str, NDArray[Any]],
-        corners: NDArray[np.int64] | None,
-    ) -> object:
-        """Never called, since the layout is not known."""
-        raise TypeError("items have no layout")
 
     def samples(self, positions: NDArray[np.int64]) -> Sequence[Any]:
         """Read samples, in one call where there is one for several."""

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from .errors import DamagedStoreError
+from .folders import sync_folder
 from .root import Root
 from .stage_copy import FileFault, StoreFile, copy_file
 from .stage_place import ROOT, is_in_place, missing_bytes, no_room
@@ -70,13 +71,13 @@ class Staging:
         copied = self._place_all(files, num_workers, tell)
         # The names of the files must outlive a power cut if that of the root does.
         for folder in {(self._dest / file.name).parent for file in copied}:
-            _sync_folder(folder)
+            sync_folder(folder)
         if is_new:
             self._mark(wanted)
             (self._folder / ROOT).replace(self._dest / ROOT)
         elif part is not None:
             self._mark((*part.splits, *wanted))
-        _sync_folder(self._dest)
+        sync_folder(self._dest)
         return copied
 
     def _place_all(
@@ -147,12 +148,3 @@ class Staging:
             out.flush()
             os.fsync(out.fileno())
         attempt.replace(target)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Flush a folder's names to disk."""
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+from collections.abc import Sequence
 from typing import SupportsIndex
 
 
@@ -19,6 +20,12 @@ def whole_number(
     if number < least or (most is not None and number > most):
         raise ValueError(f"{name} is {value!r}; give a whole number {limits}")
     return number
+
+
+def one_of(name: str, value: object, choices: Sequence[str]) -> None:
+    """Raise a ValueError for a value that is none of the choices."""
+    if value not in choices:
+        raise ValueError(f"{name} is {value!r}; give one of {', '.join(map(repr, choices))}")
 
 
 def count_workers(value: SupportsIndex) -> int:

@@ -12,6 +12,7 @@ import numcodecs.blosc
 import numpy as np
 from numpy.typing import NDArray
 
+from ..reader.folders import sync_folder
 from ..reader.format import CHECKSUM_BYTES, MISSING, checksum, checksum_bytes, pack_index
 
 # Blocks of multithreaded blosc land in order of completion: the bytes would differ run by run.
@@ -86,12 +87,3 @@ def write_shard(
     sync_folder(path.parent)
     # A crc behind what it covers cancels that out of any crc of both: the index's own is left out.
     return offset + len(packed), checksum(bytes(checksums) + packed[:-CHECKSUM_BYTES])
-
-
-def sync_folder(folder: Path) -> None:
-    """Flush a folder's names to disk, so that a rename outlives a power cut."""
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

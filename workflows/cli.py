@@ -14,6 +14,7 @@ from dask.utils import parse_bytes
 
 from ..cluster import ClusterError
 from ..reader.errors import PatchmillError
+from ..reader.remote import is_remote
 from ..reader.stage import NUM_WORKERS, stage
 from .demo import run_demo
 from .info import describe_plan, describe_store, human_bytes, plan_lines, store_lines
@@ -58,7 +59,7 @@ class LocalStore(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """Return the path, see `click.ParamType.convert`."""
-        if "://" in str(value):
+        if is_remote(value):
             self.fail(
                 f"{value} is no folder: this command reads local stores, and "
                 "patchmill.reader.open_store those elsewhere",

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ..reader.errors import PatchmillError
-from ..tasks.shard import sync_folder
+from ..reader.folders import sync_folder
 
 
 @dataclass(frozen=True)
