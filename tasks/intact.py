@@ -7,90 +7,115 @@ a pixel is read.
 from __future__ import annotations
 
 import math
-import struct
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import numpy as np
 import tifffile
 
 from .ome import declared_planes
+from .page_tags import other_layout
 from .source import SourceError
-
-
-def check_chain(tif: tifffile.TiffFile, path: str, size_bytes: int) -> None:
-    """Raise where the list of pages leads out of the file.
-
-    tifffile logs that, and goes on with the pages before.
-    """
-    at = tif.pages.next_page_offset
-    if at is None:
-        return
-    tif.filehandle.seek(at)
-    data = tif.filehandle.read(tif.tiff.offsetsize)
-    next_page = size_bytes
-    if len(data) == tif.tiff.offsetsize:
-        next_page = struct.unpack(tif.tiff.offsetformat, data)[0]
-    # An offset of an earlier page, where pages lie at equal distances, is inside the file.
-    if next_page + tif.tiff.tagnosize > size_bytes:
-        raise SourceError(
-            f"{path}: its list of pages goes on at byte {next_page}, and the file has "
-            f"{size_bytes}; it is truncated; mend it or leave it out"
-        )
+from .tiff_segments import is_raw, segment_count
 
 
 def check_planes(
-    tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, path: str, size_bytes: int
+    tif: tifffile.TiffFile,
+    series: tifffile.TiffPageSeries,
+    path: str,
+    size_of: Callable[[str], int],
+    read: Callable[[str, int, int], bytes],
 ) -> None:
-    """Raise where planes that are declared are not there, or lie outside the file."""
+    """Raise where planes that are declared are not there, or lie outside the file.
+
+    Parameters
+    ----------
+    tif, series
+        The file, and a level of the image in it.
+    path
+        For the sentence.
+    size_of
+        Of a file of the set, by its path.
+    read
+        Returns bytes of a file (first): so many (second) from a place (third).
+    """
     count = math.prod(series.shape) // math.prod(series.keyframe.shape)
-    declared = declared_planes(tif)
-    samples = series.keyframe.samplesperpixel
-    if declared is not None and declared not in (count, count * samples):
-        raise SourceError(
-            f"{path}: declares {declared} planes and has {count}; it is truncated or its "
-            "metadata is wrong; mend it or leave it out"
-        )
-    if series.is_multifile:
-        raise SourceError(
-            f"{path}: its OME-XML spreads the image over several files; "
-            "write one file per image, or one per channel and join them by images.pattern"
-        )
+    _check_count(tif, series, path, count)
     if series.is_truncated:
-        # The planes lie one after another behind the first; there are no pages for the others.
-        offset, end = series.dataoffset, 0
-        if offset is not None:
-            end = offset + math.prod(series.shape) * series.dtype.itemsize
-        if offset is None or end > size_bytes:
-            raise SourceError(f"{path}: is truncated: {end} bytes are declared, {size_bytes} there")
+        _check_planes_without_pages(series, path, size_of(path))
         return
-    key = series.keyframe
-    expected = _segment_count(key)
+    if len(series) < count:
+        raise SourceError(f"{path}: plane {len(series)} of {count} is missing; it is truncated")
     for number in range(count):
         page: Any = series[number]
-        if page is None:
+        if page is None or not page.dataoffsets:
             raise SourceError(f"{path}: plane {number} of {count} is missing; it is truncated")
-        offsets, counts = page.dataoffsets, page.databytecounts
-        if len(offsets) < expected or len(counts) < expected:
-            raise SourceError(
-                f"{path}: page {number} lists {min(len(offsets), len(counts))} segments "
-                f"of {expected}; it is truncated or damaged"
-            )
-        for at, nbytes in zip(offsets, counts, strict=False):
-            # A tile without bytes is empty by convention (sparse files of GDAL and others).
-            if at + nbytes > size_bytes or (nbytes <= 0 and not key.is_tiled):
+        file = file_of(page, path)
+        key_file = file_of(page.keyframe, path)
+        if page.is_frame and page.offset and not page.parent.tiff.is_ndpi:
+            different = other_layout(page, partial(read, file), partial(read, key_file))
+            if different:
                 raise SourceError(
-                    f"{path}: page {number} lists a segment of {nbytes} bytes at {at}, "
-                    f"and the file has {size_bytes}; it is truncated or damaged"
+                    f"{path}: page {number} has another {different} than the first of its kind; "
+                    "write all pages alike, or one per file"
                 )
+        _check_segments(page, number, path, size_of(file))
 
 
-def segment_shape(page: tifffile.TiffPage) -> tuple[int, int]:
-    """Return (height, width) of a strip or tile, in pixels."""
-    if page.is_tiled:
-        return int(page.tilelength), int(page.tilewidth)
-    return min(int(page.rowsperstrip), int(page.imagelength)), int(page.imagewidth)
+def file_of(page: Any, path: str) -> str:
+    """Return the path of the file that a page lies in; `path` is that of the image."""
+    handle = page.parent.filehandle
+    root = page.parent.root.filehandle
+    return path if handle is root else str(handle.path)
 
 
-def _segment_count(page: tifffile.TiffPage) -> int:
-    height, width = segment_shape(page)
-    planes = page.samplesperpixel if page.planarconfig == 2 else 1
-    return planes * math.ceil(page.imagelength / height) * math.ceil(page.imagewidth / width)
+def _check_count(
+    tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, path: str, count: int
+) -> None:
+    declared = declared_planes(tif)
+    samples = series.keyframe.samplesperpixel
+    if declared and count not in declared and count * samples not in declared:
+        raise SourceError(
+            f"{path}: declares {' and '.join(map(str, declared))} planes and has {count}; it is "
+            "truncated or its metadata is wrong; mend it or leave it out"
+        )
+
+
+def _check_planes_without_pages(
+    series: tifffile.TiffPageSeries, path: str, size_bytes: int
+) -> None:
+    """Planes lie one after another behind the first; there are no pages for the others."""
+    offset = series.dataoffset
+    if offset is None:
+        raise SourceError(
+            f"{path}: has one page for {series.shape} pixels that do not lie one after another; "
+            "it is truncated, or of a kind that is not read; write it as OME-TIFF"
+        )
+    end = offset + math.prod(series.shape) * np.dtype(series.keyframe.dtype).itemsize
+    if end > size_bytes:
+        raise SourceError(f"{path}: is truncated: {end} bytes are declared, {size_bytes} there")
+
+
+def _check_segments(page: Any, number: int, path: str, size_bytes: int) -> None:
+    key = page.keyframe
+    offsets = np.asarray(page.dataoffsets, np.uint64)
+    counts = np.asarray(page.databytecounts, np.uint64)
+    expected, listed = segment_count(key), min(len(offsets), len(counts))
+    if listed < expected:
+        raise SourceError(
+            f"{path}: page {number} lists {listed} segments of {expected}; "
+            "it is truncated or damaged"
+        )
+    offsets, counts = offsets[:expected], counts[:expected]
+    if is_raw(key) and expected == 1 and counts[0] > 0:
+        counts = np.maximum(counts, np.uint64(key.nbytes))  # read by rows, whatever it says
+    # uint64 wraps around; so each is compared by itself.
+    outside = (offsets > size_bytes) | (counts > size_bytes) | (offsets + counts > size_bytes)
+    # A tile without bytes is empty by convention (sparse files of GDAL and others).
+    bad = np.flatnonzero(outside | ((counts == 0) & (not key.is_tiled)))
+    if len(bad):
+        raise SourceError(
+            f"{path}: page {number} lists a segment of {counts[bad[0]]} bytes at "
+            f"{offsets[bad[0]]}, and the file has {size_bytes}; it is truncated or damaged"
+        )

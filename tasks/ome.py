@@ -1,45 +1,69 @@
-"""What the metadata of an OME-TIFF or an ImageJ file says of its planes."""
+"""What the OME-XML of a TIFF says of its images, channels and planes."""
 
 from __future__ import annotations
 
 import math
 import re
-import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
 
 import tifffile
 
-#: Micrometres in the units of length that OME-XML uses for pixels.
-_MICROMETRES = {"µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
+from .image import UNKNOWN_VOXEL, VoxelSize
+from .units import micrometres_of
 
 
-def declared_planes(tif: tifffile.TiffFile) -> int | None:
-    """Return the number of planes that the metadata speaks of, None where it does not."""
+def images_of(root: Element) -> list[Element]:
+    """Return the Image elements that have pixels."""
+    return [image for image in root.findall("{*}Image") if image.find("{*}Pixels") is not None]
+
+
+def tiff_data(image: Element) -> Iterator[tuple[Element, Element | None]]:
+    """Yield the TiffData elements of an image, each with its UUID element where it has one."""
+    for data in image.iterfind("{*}Pixels/{*}TiffData"):
+        yield data, data.find("{*}UUID")
+
+
+def plane_count(image: Element) -> int:
+    """Return how many planes an image declares; samples of a pixel count as channels."""
+    pixels = image.find("{*}Pixels")
+    assert pixels is not None
+    return math.prod(int(pixels.get(f"Size{axis}", 1)) for axis in "TCZ")
+
+
+def image_of(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries) -> Element | None:
+    """Return the Image element that a series was made of; None where that is not certain."""
+    if series.kind != "ome" or not tif.ome_metadata:
+        return None
+    images = images_of(ElementTree.fromstring(tif.ome_metadata))
+    if len(images) == len(tif.series):
+        return images[tif.series.index(series)]
+    # tifffile leaves out images without data.
+    named = [image for image in images if image.get("Name") == series.name]
+    return named[0] if len(named) == 1 else None
+
+
+def names_and_voxel(image: Element | None) -> tuple[tuple[str, ...], VoxelSize]:
+    """Return the channel names and the voxel size (z, y, x) in micrometres."""
+    pixels = None if image is None else image.find("{*}Pixels")
+    if pixels is None:
+        return (), UNKNOWN_VOXEL
+    names = tuple(channel.get("Name", "") for channel in pixels.findall("{*}Channel"))
+    return names, (_length(pixels, "Z"), _length(pixels, "Y"), _length(pixels, "X"))
+
+
+def _length(pixels: Element, axis: str) -> float:
+    value = pixels.get(f"PhysicalSize{axis}", "")
+    scale = micrometres_of(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
+    return float(value) * scale if re.fullmatch(r"[0-9.]+([eE][+-]?[0-9]+)?", value) else math.nan
+
+
+def declared_planes(tif: tifffile.TiffFile) -> list[int]:
+    """Return how many planes the metadata speaks of, for each image; none where it does not."""
     if tif.is_ome and tif.ome_metadata:
-        pixels = _ome_pixels(tif.ome_metadata)
-        if len(pixels) == 1:
-            return math.prod(int(pixels[0].get(f"Size{axis}", 1)) for axis in "TCZ")
-    elif tif.is_imagej and tif.imagej_metadata:
+        return [plane_count(image) for image in images_of(ElementTree.fromstring(tif.ome_metadata))]
+    if tif.is_imagej and tif.imagej_metadata:
         images = tif.imagej_metadata.get("images")
-        if images is not None:
-            return int(images)
-    return None
-
-
-def _ome_pixels(xml: str) -> list[ElementTree.Element]:
-    return ElementTree.fromstring(xml).findall(".//{*}Image/{*}Pixels")
-
-
-def names_and_voxel(tif: tifffile.TiffFile) -> tuple[tuple[str, ...], tuple[float, float, float]]:
-    """Return the channel names and the voxel size (z, y, x) in micrometres of an OME-TIFF."""
-    unknown = (math.nan, math.nan, math.nan)
-    pixels = _ome_pixels(tif.ome_metadata) if tif.is_ome and tif.ome_metadata else []
-    if not pixels:
-        return (), unknown
-    names = tuple(c.get("Name", "") for c in pixels[0].findall("{*}Channel"))
-
-    def length(axis: str) -> float:
-        value = pixels[0].get(f"PhysicalSize{axis}", "")
-        scale = _MICROMETRES.get(pixels[0].get(f"PhysicalSize{axis}Unit", "µm"), math.nan)
-        return float(value) * scale if re.fullmatch(r"[0-9.eE+-]+", value) else math.nan
-
-    return names, (length("Z"), length("Y"), length("X"))
+        return [] if images is None else [int(images)]
+    return []

@@ -1,259 +1,237 @@
-"""Reads windows of an image straight from the segments of its files.
+"""Reads boxes of an image, each of its segments once.
 
-Segment by segment, not window by window: each strip or tile under any of the windows is read and
-decoded once and copied into all windows that it touches, so that memory is the windows' own and
-one segment's, whatever the size of the image.
+Segment by segment, not box by box: each strip, tile or chunk under any of the boxes is read and
+decoded once and handed to all boxes that it touches, so that memory is the boxes' own and one
+segment's, whatever the size of the image.
 """
 
 from __future__ import annotations
 
-import os
-import threading
-from collections import OrderedDict
+import math
+import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
 
-from .scratch import scratch
-from .source import FileIdentity, ImageSource, SourceError, naming
-from .tiff import is_raw, only_series
+from .image import ImageOptions
+from .opened import open_source
+from .source import ImageSource, SourceError
 
-#: Files that a worker process keeps open between tasks.
-MAX_OPEN_FILES = 32
-#: Strips are gathered into bands of about this size before they are copied into windows.
-BAND_BYTES = 1 << 20
-
-#: A band or tile of decoded pixels: its top-left corner and pixels, shape (y, x, samples).
-Piece = tuple[int, int, NDArray[Any]]
+#: Of an image or a part, by number.
+Channels = slice | list[int]
 
 
-class OpenTiff:
-    """One open file of a worker process, safe to use from several threads."""
+class Take(Protocol):
+    """Takes what lies in a box, part by part."""
 
-    def __init__(self, path: str, identity: FileIdentity) -> None:
-        self.path = path
-        self.identity = identity
-        with naming(path, "be opened as a TIFF"):
-            self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            self.check_unchanged()
-            self.tif = tifffile.TiffFile(path)
-            self.series = only_series(self.tif, path)
-        # TiffFile moves one file position about while it reads directories.
-        self._lock = threading.Lock()
-
-    def __del__(self) -> None:
-        if hasattr(self, "tif"):
-            self.tif.close()
-        if hasattr(self, "fd"):
-            os.close(self.fd)
-
-    def check_unchanged(self) -> None:
-        """Raise a SourceError where the file is not the one that was surveyed any more."""
-        stat, then = os.fstat(self.fd), self.identity
-        if (stat.st_size, stat.st_mtime_ns) != (then.size_bytes, then.mtime_ns):
-            raise SourceError(
-                f"{self.path}: changed since the survey ({then.size_bytes} bytes then, "
-                f"{stat.st_size} now); run the command again when the file no longer changes"
-            )
-
-    def page(self, number: int) -> Any:
-        """Return a page with its offsets; for a series without pages, the first."""
-        with self._lock, naming(self.path, f"read the directory of page {number}"):
-            return self.series[0 if self.series.is_truncated else number]
-
-    def pieces(self, number: int, sample: int, windows: NDArray[np.int64]) -> Iterator[Piece]:
-        """Yield what lies under any of the windows, each segment once.
+    def __call__(
+        self,
+        box: int,
+        channels: Channels,
+        t: int,
+        z: int,
+        y: int,
+        x: int,
+        part: NDArray[Any],
+    ) -> None:
+        """Take a part of one plane.
 
         Parameters
         ----------
-        number
-            Of the page.
-        sample
-            Plane of a page with separate planes, else 0.
-        windows
-            int64, shape (n, 4): y0, y1, x0, x1 inside the image.
+        box
+            Its number.
+        channels
+            Of the image, in the order of the part's.
+        t, z, y, x
+            Of the part's top-left pixel, in the image's level.
+        part
+            Pixels, shape (c, y, x); valid only now.
         """
-        page = self.page(number)
-        key = page.keyframe
-        with naming(self.path, f"decode page {number}"):
-            if self.series.is_truncated or (is_raw(key) and _is_one_run(page)):
-                yield from self._raw_bands(page, number, sample, windows)
-            elif key.is_tiled:
-                yield from self._tiles(page, sample, windows)
-            else:
-                yield from self._strip_bands(page, sample, windows)
-
-    def _raw_bands(
-        self, page: Any, number: int, sample: int, windows: NDArray[np.int64]
-    ) -> Iterator[Piece]:
-        key = page.keyframe
-        height, width = key.imagelength, key.imagewidth
-        together = key.samplesperpixel if key.planarconfig == 1 else 1
-        dtype = np.dtype(self.tif.byteorder + key.dtype.char)
-        row_bytes = width * together * dtype.itemsize
-        if self.series.is_truncated:
-            start = self.series.dataoffset + number * height * row_bytes
-        else:
-            start = page.dataoffsets[0]
-        start += sample * height * row_bytes
-        step = max(1, BAND_BYTES // row_bytes)
-        for y0, y1 in _row_runs(windows, 1, height):
-            for y in range(y0, y1, step):
-                rows = min(step, y1 - y)
-                band = scratch("band", (rows, width, together), dtype)
-                self._read_into(band, start + y * row_bytes)
-                yield y, 0, band
-
-    def _read_into(self, band: NDArray[Any], offset: int) -> None:
-        view = band.reshape(-1).view(np.uint8).data
-        done = 0
-        while done < len(view):
-            got = os.preadv(self.fd, [view[done:]], offset + done)
-            if got == 0:
-                raise EOFError(f"the file ends before byte {offset + len(view)}")
-            done += got
-
-    def _strip_bands(self, page: Any, sample: int, windows: NDArray[np.int64]) -> Iterator[Piece]:
-        key = page.keyframe
-        height, width, rows = key.imagelength, key.imagewidth, key.rowsperstrip
-        rows = min(rows, height)
-        together = key.samplesperpixel if key.planarconfig == 1 else 1
-        per_plane = -(-height // rows)
-        strip_bytes = rows * width * together * key.dtype.itemsize
-        if strip_bytes >= BAND_BYTES:
-            for y0, y1 in _row_runs(windows, rows, height):
-                for strip in range(y0 // rows, -(-y1 // rows)):
-                    yield strip * rows, 0, self._decode(page, sample * per_plane + strip)
-            return
-        step = BAND_BYTES // strip_bytes * rows
-        for y0, y1 in _row_runs(windows, rows, height):
-            for y in range(y0, y1, step):
-                until = min(y + step, y1)
-                band = scratch("band", (until - y, width, together), key.dtype)
-                for strip in range(y // rows, -(-until // rows)):
-                    at = strip * rows - y
-                    decoded = self._decode(page, sample * per_plane + strip)
-                    band[at : at + rows] = decoded
-                yield y, 0, band
-
-    def _tiles(self, page: Any, sample: int, windows: NDArray[np.int64]) -> Iterator[Piece]:
-        key = page.keyframe
-        height, width = key.tilelength, key.tilewidth
-        across, down = -(-key.imagewidth // width), -(-key.imagelength // height)
-        touched = np.zeros((down, across), bool)
-        for y0, y1, x0, x1 in windows.tolist():
-            touched[y0 // height : -(-y1 // height), x0 // width : -(-x1 // width)] = True
-        for row, column in np.argwhere(touched).tolist():
-            tile = (sample * down + row) * across + column
-            yield row * height, column * width, self._decode(page, tile)
-
-    def _decode(self, page: Any, segment: int) -> NDArray[Any]:
-        key = page.keyframe
-        nbytes = page.databytecounts[segment]
-        data = os.pread(self.fd, nbytes, page.dataoffsets[segment]) if nbytes > 0 else None
-        if data is not None and len(data) < nbytes:
-            raise EOFError(f"segment {segment} ends after {len(data)} of {nbytes} bytes")
-        decoded, _, shape = key.decode(
-            data, segment, jpegtables=page.jpegtables, jpegheader=key.jpegheader
-        )
-        if decoded is None:
-            return np.full(shape[1:], key.nodata, key.dtype)
-        pixels: NDArray[Any] = decoded[0]
-        return pixels
+        ...
 
 
-def _is_one_run(page: Any) -> bool:
-    """Whether the page's strips lie one after another in the file."""
-    offsets = np.asarray(page.dataoffsets, np.int64)
-    counts = np.asarray(page.databytecounts, np.int64)
-    return bool((offsets[:-1] + counts[:-1] == offsets[1:]).all())
-
-
-def _row_runs(windows: NDArray[np.int64], rows: int, height: int) -> Iterator[tuple[int, int]]:
-    """Yield the runs of rows under any window, widened to whole strips."""
-    touched = np.zeros(-(-height // rows), bool)
-    for y0, y1 in np.unique(windows[:, :2], axis=0).tolist():
-        touched[y0 // rows : -(-y1 // rows)] = True
-    edges = np.flatnonzero(np.diff(touched, prepend=False, append=False))
-    for first, last in edges.reshape(-1, 2).tolist():
-        yield first * rows, min(last * rows, height)
-
-
-_open_files: OrderedDict[tuple[str, FileIdentity], OpenTiff] = OrderedDict()
-_open_files_lock = threading.Lock()
-
-
-def open_source(path: str, identity: FileIdentity) -> OpenTiff:
-    """Return the file, from the few that this process keeps open.
-
-    One that is pushed out stays open until the last thread that reads it is done.
-    """
-    key = (path, identity)
-    with _open_files_lock:
-        found = _open_files.pop(key, None)
-        if found is not None:
-            # A file may be written anew in place while it is kept open.
-            found.check_unchanged()
-            _open_files[key] = found
-            return found
-    opened = OpenTiff(path, identity)
-    with _open_files_lock:
-        _open_files[key] = opened
-        while len(_open_files) > MAX_OPEN_FILES:
-            _open_files.popitem(last=False)
-    return opened
-
-
-def read_windows(
-    source: ImageSource,
-    t: int,
-    z: int,
-    windows: NDArray[np.int64],
-    out: Sequence[NDArray[Any]],
+def read_boxes(
+    source: ImageSource, options: ImageOptions, boxes: NDArray[np.int64], take: Take
 ) -> None:
-    """Read windows of all channels of one plane.
+    """Read boxes of all channels of an image.
 
     Parameters
     ----------
     source
         The image.
-    t, z
-        Of the plane.
-    windows
-        int64, shape (n, 4): y0, y1, x0, x1, inside the image.
-    out
-        n arrays of shape (c, y1 - y0, x1 - x0), overwritten.
+    options
+        How its files are opened.
+    boxes
+        int64, shape (n, 8): first and one past the last t, z, y and x, inside the level that is
+        cut.
+    take
+        Called for every pixel of every box and channel once; planes come in order of t and z.
 
     Raises
     ------
     SourceError
-        Where a file has changed since the survey, or cannot be read or decoded.
+        Where a file has changed since the survey, cannot be read or decoded, or takes too long.
     """
-    by_page: dict[tuple[int, int, int], tuple[OpenTiff, list[tuple[int, int]]]] = {}
-    for channel, (file, page, sample) in enumerate(source.planes[t, :, z].tolist()):
-        opened = open_source(source.paths[file], source.identities[file])
-        planar = opened.page(page).keyframe.planarconfig == 2
-        # Samples that lie together come with one decoding, separate ones with one each.
-        key = (file, page, sample if planar else 0)
-        by_page.setdefault(key, (opened, []))[1].append((channel, 0 if planar else sample))
-    for (_, page, plane), (opened, channels) in by_page.items():
-        for y, x, pixels in opened.pieces(page, plane, windows):
-            _scatter(pixels, y, x, windows, out, channels)
+    until = time.monotonic() + options.max_seconds
+    level, shape = source.kind.resolution.level, source.kind.resolution.shape
+    for file, places in _by_file(source, boxes).items():
+        image = open_source(
+            source.paths[file], source.identities[file], source.members[file], options
+        )
+        segment = image.segments[level][1:]
+        for region, planes in _blocks(places, segment):
+            windows = [(plane, boxes[plane.boxes, 4:]) for plane in planes]
+            nbytes = math.prod(part.stop - part.start for part in region)
+            nbytes *= image.reader.dtype.itemsize
+            run = image.reader.band_bytes // (nbytes * segment[3] * segment[4])
+            for y, x in _cells(shape[1:], segment[3:], windows, max(1, run)):
+                pixels = image.read(level, source.item, (*region, y, x))
+                for plane, window in windows:
+                    _hand_over(pixels[plane.inside], y.start, x.start, plane, window, take)
+                if time.monotonic() > until:
+                    raise SourceError(
+                        f"{image.path}: reading took longer than images.max_seconds = "
+                        f"{options.max_seconds:g}; leave it out, or raise the limit"
+                    )
 
 
-def _scatter(
+@dataclass(frozen=True)
+class _Place:
+    """Channels of one plane that are in one file, and where they are there."""
+
+    t: int
+    z: int
+    boxes: NDArray[np.intp]  # that have this plane
+    channels: list[int]
+    inside: NDArray[np.int32]  # shape (channels, 3): t, c and z in the file
+
+
+@dataclass(frozen=True)
+class _Plane:
+    """Channels of one plane that are read together."""
+
+    t: int
+    z: int
+    boxes: NDArray[np.intp]
+    channels: Channels
+    inside: tuple[int, Channels, int]  # t, c and z in what is read
+
+
+def _by_file(source: ImageSource, boxes: NDArray[np.int64]) -> dict[int, list[_Place]]:
+    """Return what has to be read of each file, in order of t and z."""
+    wanted: dict[tuple[int, int], list[NDArray[np.intp]]] = {}
+    ranges, of = _different(boxes[:, :4])
+    for number, (t0, t1, z0, z1) in enumerate(ranges.tolist()):
+        own = np.flatnonzero(of == number)
+        for t in range(t0, t1):
+            for z in range(z0, z1):
+                wanted.setdefault((t, z), []).append(own)
+    found: dict[int, list[_Place]] = {}
+    for t, z in sorted(wanted):
+        planes = source.kind.planes[t, :, z]
+        numbers = np.concatenate(wanted[t, z])
+        for file in dict.fromkeys(planes[:, 0].tolist()):
+            channels = np.flatnonzero(planes[:, 0] == file)
+            place = _Place(t, z, numbers, channels.tolist(), planes[channels, 1:])
+            found.setdefault(file, []).append(place)
+    return found
+
+
+def _blocks(
+    places: Sequence[_Place], segment: Sequence[int]
+) -> Iterator[tuple[tuple[slice, slice, slice], list[_Plane]]]:
+    """Yield ranges of t, c and z that lie in one segment of a file, and the planes in them."""
+    blocks: dict[tuple[int, ...], list[_Place]] = {}
+    for place in places:
+        of = place.inside // np.array(segment[:3])
+        for block in dict.fromkeys(map(tuple, of.tolist())):
+            own = np.flatnonzero((of == block).all(axis=1))
+            channels = [place.channels[n] for n in own.tolist()]
+            part = replace(place, channels=channels, inside=place.inside[own])
+            blocks.setdefault(block, []).append(part)
+    for parts in blocks.values():
+        inside = np.concatenate([part.inside for part in parts])
+        first = inside.min(axis=0)
+        t, c, z = (
+            slice(a, b + 1)
+            for a, b in zip(first.tolist(), inside.max(axis=0).tolist(), strict=True)
+        )
+        yield (t, c, z), [
+            _Plane(
+                part.t,
+                part.z,
+                part.boxes,
+                _as_slice(part.channels),
+                (own[0][0], _as_slice([place[1] for place in own]), own[0][2]),
+            )
+            for part in parts
+            for own in [(part.inside - first).tolist()]
+        ]
+
+
+def _different(rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
+    """Return the different rows, and which of them each row is; small images have but one."""
+    if len(rows) == 1:
+        return rows, np.zeros(1, np.intp)
+    found, of = np.unique(rows, axis=0, return_inverse=True)
+    return found, of.reshape(-1)
+
+
+def _as_slice(numbers: list[int]) -> Channels:
+    """Return a slice where it says the same: it makes a view, a list makes a copy."""
+    first = numbers[0]
+    if numbers == list(range(first, first + len(numbers))):
+        return slice(first, first + len(numbers))
+    return numbers
+
+
+def _cells(
+    shape: Sequence[int],
+    segment: Sequence[int],
+    windows: Sequence[tuple[_Plane, NDArray[np.int64]]],
+    run: int,
+) -> Iterator[tuple[slice, slice]]:
+    """Yield what is read at once: the segments under any window, in runs of up to `run`.
+
+    Where segments span the image a run goes down, else to the right. Runs begin at fixed places,
+    so that a box is made of the same parts whatever else is read with it.
+    """
+    (height, width), (sy, sx) = shape, segment
+    down, across = -(-height // sy), -(-width // sx)
+    touched = np.zeros((down, across), bool)
+    spans = np.concatenate([window for _, window in windows])
+    for y0, y1, x0, x1 in _different(spans)[0].tolist():
+        touched[y0 // sy : -(-y1 // sy), x0 // sx : -(-x1 // sx)] = True
+    lines = touched.T if across == 1 else touched
+    for line in np.flatnonzero(lines.any(axis=1)).tolist():
+        edges = np.flatnonzero(np.diff(lines[line], prepend=False, append=False))
+        for first, last in edges.reshape(-1, 2).tolist():
+            start = first
+            while start < last:
+                stop = min(last, start - start % run + run)
+                if across == 1:
+                    yield slice(start * sy, min(stop * sy, height)), slice(0, width)
+                else:
+                    yield (
+                        slice(line * sy, min(line * sy + sy, height)),
+                        slice(start * sx, min(stop * sx, width)),
+                    )
+                start = stop
+
+
+def _hand_over(
     pixels: NDArray[Any],
     y: int,
     x: int,
+    plane: _Plane,
     windows: NDArray[np.int64],
-    out: Sequence[NDArray[Any]],
-    channels: list[tuple[int, int]],
+    take: Take,
 ) -> None:
-    """Copy a piece whose top-left corner is (y, x) into the windows that it touches."""
-    y_end, x_end = y + pixels.shape[0], x + pixels.shape[1]
+    """Hand a piece of a plane (c, y, x), whose top-left pixel is (y, x), to the boxes under it."""
+    y_end, x_end = y + pixels.shape[1], x + pixels.shape[2]
     touches = (
         (windows[:, 0] < y_end)
         & (windows[:, 1] > y)
@@ -263,7 +241,5 @@ def _scatter(
     for i in np.flatnonzero(touches).tolist():
         y0, y1, x0, x1 = windows[i].tolist()
         top, bottom, left, right = max(y, y0), min(y_end, y1), max(x, x0), min(x_end, x1)
-        part = pixels[top - y : bottom - y, left - x : right - x]
-        target = out[i][:, top - y0 : bottom - y0, left - x0 : right - x0]
-        for channel, sample in channels:
-            target[channel] = part[..., sample]
+        part = pixels[:, top - y : bottom - y, left - x : right - x]
+        take(int(plane.boxes[i]), plane.channels, plane.t, plane.z, top, left, part)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Protocol
 
 import numcodecs.blosc
 import numpy as np
@@ -38,6 +39,34 @@ def encode_chunk(patch: NDArray[Any], codec: str, level: int) -> bytes:
     return encoded
 
 
+class ShardTarget(Protocol):
+    """Where a task puts its shard."""
+
+    def write(self, chunks: Iterable[bytes | None], rows_per_shard: int) -> tuple[int, int]:
+        """Write the shard, whole or not at all, as `write_shard` does."""
+        ...
+
+
+@dataclass(frozen=True)
+class ShardFile:
+    """A file in the folder of a store.
+
+    Attributes
+    ----------
+    path
+        Of the file.
+    tmp
+        A folder on the same file system, for what is not finished.
+    """
+
+    path: str
+    tmp: str
+
+    def write(self, chunks: Iterable[bytes | None], rows_per_shard: int) -> tuple[int, int]:
+        """Write the file, as `write_shard` does."""
+        return write_shard(Path(self.path), Path(self.tmp), chunks, rows_per_shard)
+
+
 def write_shard(
     path: Path, tmp: Path, chunks: Iterable[bytes | None], rows_per_shard: int
 ) -> tuple[int, int]:
@@ -51,6 +80,38 @@ def write_shard(
         Of the shard file.
     tmp
         A folder on the same file system.
+    chunks, rows_per_shard
+        As in `write_chunks`.
+
+    Returns
+    -------
+    nbytes, checksum
+        Size of the file, and the crc32c of its chunks' checksums and its index.
+    """
+    attempt = tmp / f"{path.parent.name}-{path.name}-{uuid.uuid4().hex}"
+    try:
+        # 64 KiB: small chunks are gathered into few writes, large ones are not copied once more.
+        with attempt.open("xb", buffering=1 << 16) as file:
+            written = write_chunks(file, chunks, rows_per_shard)
+            file.flush()
+            os.fsync(file.fileno())
+        attempt.replace(path)
+    except BaseException:
+        attempt.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+    return written
+
+
+def write_chunks(
+    file: IO[bytes], chunks: Iterable[bytes | None], rows_per_shard: int
+) -> tuple[int, int]:
+    """Write what a shard holds: each chunk with its checksum, then the index.
+
+    Parameters
+    ----------
+    file
+        At its beginning.
     chunks
         One per row, in order; None for a row that has none.
     rows_per_shard
@@ -59,31 +120,20 @@ def write_shard(
     Returns
     -------
     nbytes, checksum
-        Size of the file, and the crc32c of its chunks' checksums and its index.
+        Bytes written, and the crc32c of the chunks' checksums and the index.
     """
     index = np.full((rows_per_shard, 2), MISSING, np.uint64)
-    attempt = tmp / f"{path.parent.name}-{path.name}-{uuid.uuid4().hex}"
     offset, checksums = 0, bytearray()
-    try:
-        # 64 KiB: small chunks are gathered into few writes, large ones are not copied once more.
-        with attempt.open("xb", buffering=1 << 16) as file:
-            for row, chunk in enumerate(chunks):
-                if chunk is None:
-                    continue
-                index[row] = offset, len(chunk) + CHECKSUM_BYTES
-                own = checksum_bytes(chunk)
-                file.write(chunk)
-                file.write(own)
-                checksums += own
-                offset += len(chunk) + CHECKSUM_BYTES
-            packed = pack_index(index)
-            file.write(packed)
-            file.flush()
-            os.fsync(file.fileno())
-        attempt.replace(path)
-    except BaseException:
-        attempt.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
+    for row, chunk in enumerate(chunks):
+        if chunk is None:
+            continue
+        index[row] = offset, len(chunk) + CHECKSUM_BYTES
+        own = checksum_bytes(chunk)
+        file.write(chunk)
+        file.write(own)
+        checksums += own
+        offset += len(chunk) + CHECKSUM_BYTES
+    packed = pack_index(index)
+    file.write(packed)
     # A crc behind what it covers cancels that out of any crc of both: the index's own is left out.
     return offset + len(packed), checksum(bytes(checksums) + packed[:-CHECKSUM_BYTES])

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..reader.errors import PatchmillError
+from .image import VoxelSize
+from .resolution import Resolution
 
 
 class SourceError(PatchmillError, ValueError):
@@ -62,10 +60,12 @@ def naming(path: str, doing: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class FileIdentity:
-    """What tells that a file is still the one that was surveyed.
+    """What tells that a file, or a set of files, is still the one that was surveyed.
 
     Attributes
     ----------
+    size_bytes, mtime_ns
+        Of a set: all bytes, and the newest time.
     sha256
         Of the content; empty unless `images.identity = "content"`.
     """
@@ -75,83 +75,103 @@ class FileIdentity:
     sha256: str = ""
 
 
-def identity_of(path: str, content: bool) -> FileIdentity:
-    """Return what tells a file from its later self.
+@dataclass(frozen=True)
+class Level:
+    """One level of a pyramid.
 
-    Parameters
+    Attributes
     ----------
-    path
-        Of the file.
-    content
-        Whether to read it all for its sha256.
+    shape
+        Lengths of (z, y, x), in pixels of this level.
+    segment
+        Lengths of (t, c, z, y, x) of what must be decoded at once.
     """
-    with naming(path, "look at the file"):
-        found = Path(path).stat()
-        if not stat.S_ISREG(found.st_mode):
-            # To open a pipe would wait for its other end.
-            raise SourceError(f"{path}: is not a regular file; leave it out")
-        sha256 = ""
-        if content:
-            with Path(path).open("rb") as file:
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        return FileIdentity(found.st_size, found.st_mtime_ns, sha256)
+
+    shape: tuple[int, int, int]
+    segment: tuple[int, int, int, int, int]
 
 
 @dataclass(frozen=True)
 class FileInfo:
-    """What the survey finds in one file.
+    """What the survey finds at one path.
 
     Attributes
     ----------
+    members
+        Paths of all files that belong together, where they are several; `identity` is of them all.
+    items
+        Names of the images in it; none where it is one image.
     shape
-        Lengths of (t, c, z, y, x); samples of a pixel (RGB) are channels.
+        Lengths of (t, c, z, y, x) of each image; samples of a pixel (RGB) are channels.
     dtype
         NumPy's name, native byte order.
     channels
         Names that the file gives its channels; empty strings where it gives none.
-    strides
-        Pages from one plane to the next along (t, c, z).
-    samples
-        Samples of a pixel where they are the channels, else 0.
-    segment
-        (height, width) of what must be decoded at once, in pixels.
-    segment_bytes
-        Its size when decoded, all samples that lie together included.
+    levels
+        Finest first.
     voxel_um
         (z, y, x) in micrometres; NaN where the file does not say.
+    held_bytes
+        Memory that the file takes while it is open and being read.
+    notes
+        What was guessed.
     """
 
     identity: FileIdentity
+    members: tuple[str, ...]
+    items: tuple[str, ...]
     shape: tuple[int, int, int, int, int]
     dtype: str
     channels: tuple[str, ...]
-    strides: tuple[int, int, int]
-    samples: int
-    segment: tuple[int, int]
-    segment_bytes: int
-    voxel_um: tuple[float, float, float] = (math.nan, math.nan, math.nan)
-
-    def plane(self, t: int, c: int, z: int) -> tuple[int, int]:
-        """Return (page, sample) of a plane."""
-        page = t * self.strides[0] + z * self.strides[2]
-        return (page, c) if self.samples else (page + c * self.strides[1], 0)
+    levels: tuple[Level, ...]
+    voxel_um: VoxelSize
+    held_bytes: int = 0
+    notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class ImageSource:
-    """One image as a worker needs it: paths, identities and where each plane lies.
+@dataclass(frozen=True, eq=False)
+class ImageKind:
+    """What many images may share: where planes lie in their files, and how they are cut.
 
     Attributes
     ----------
     planes
-        int32, shape (t, c, z, 3): index in `paths`, page and sample of each plane.
-    shape
-        (y, x) of every plane, in pixels.
+        int32, shape (t, c, z, 4): the file, and t, c and z in it, of each plane of the level that
+        is cut.
+    resolution
+        The level that is cut, and how far it is rescaled.
+    segment
+        Lengths of (t, c, z, y, x) of what must be decoded at once, at that level.
+    dtype
+        Of the pixels.
+    held_bytes
+        Memory that a file takes while it is open and being read.
+    """
+
+    planes: NDArray[np.int32]
+    resolution: Resolution
+    segment: tuple[int, int, int, int, int]
+    dtype: np.dtype[Any]
+    held_bytes: int = 0
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ImageSource:
+    """One image as a worker needs it.
+
+    Attributes
+    ----------
+    paths, identities
+        Of its files.
+    members
+        For each file, the paths of all that belong together with it; none where it is alone.
+    item
+        Which image in the files it is.
     """
 
     id: str
     paths: tuple[str, ...]
     identities: tuple[FileIdentity, ...]
-    planes: NDArray[np.int32]
-    shape: tuple[int, int]
-    dtype: np.dtype[Any]
+    members: tuple[tuple[str, ...], ...]
+    item: int
+    kind: ImageKind

@@ -1,159 +1,219 @@
-"""Opens a TIFF and says what is in it, without reading a pixel."""
+"""Opens a TIFF of any kind, and says what is in it without reading a pixel.
+
+`tiff_series` picks the image, `tiff_axes` names its dimensions, `ome_set` finds the other files of
+an OME-TIFF, `calibration` the size of a pixel; `TiffImage` reads it.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import tifffile
 
-from .intact import check_chain, check_planes, segment_shape
-from .ome import names_and_voxel
-from .source import FileInfo, SourceError, identity_of, naming
+from ..reader.remote import is_remote
+from .bytes import Bytes, open_bytes
+from .calibration import voxel_size
+from .channel_names import channel_names
+from .image import ImageOptions
+from .intact import file_of
+from .micromanager import check_micromanager, not_taken
+from .ome_set import OmeSet, absolute, elsewhere, own_set
+from .open_files import OpenFiles
+from .page_chain import check_chain
+from .source import SourceError
+from .tiff_axes import TiffAxes
+from .tiff_colours import PALETTE, notes_on, palette_of
+from .tiff_image import TiffImage
+from .tiff_series import image_series, levels_of
 
-#: Rows of an uncompressed strip are read as they are needed; this many count as one segment.
-RAW_SEGMENT_ROWS = 64
-_PAGE_AXES = ("YX", "YXS", "SYX")
-#: What must be decoded at once may hold at most this much.
-MAX_SEGMENT_BYTES = 2 << 30
+#: A companion is metadata; a larger file is something else.
+_MAX_COMPANION_BYTES = 256 << 20
 
 
-def describe(path: str, axes: str | None = None, content: bool = False) -> FileInfo:
-    """Survey one TIFF.
+def open_tiff(path: str, options: ImageOptions) -> TiffImage:
+    """Open a TIFF, or the companion (`*.companion.ome`) of an OME-TIFF.
 
     Parameters
     ----------
     path
-        Of the file.
-    axes
-        What the dimensions before the page's own are, for files that do not say, such as "CYX".
-    content
-        Whether the identity includes the sha256 of the file.
+        Of a file or a URL. Any file of an OME-TIFF set leads to the image that it is part of;
+        `files` of what is returned are the paths of all.
+    options
+        `axes`, `dataset` (a series by number or name), `palette` and `storage` count.
 
     Raises
     ------
     SourceError
-        Where the file is damaged, or holds what cannot be cut into patches.
+        Where it holds what cannot be cut into patches. Other exceptions are what a damaged file
+        makes tifffile raise.
     """
-    identity = identity_of(path, content)
-    with naming(path, "be opened as a TIFF"), tifffile.TiffFile(path) as tif:
-        series = only_series(tif, path)
-        leading, samples = _axes_of(series, path, axes)
-        sizes = {axis: length for axis, length in leading if axis in "TCZ"}
-        strides = _strides(leading)
-        check_chain(tif, path, identity.size_bytes)
-        check_planes(tif, series, path, identity.size_bytes)
-        page = series.keyframe
-        n_channels = samples or sizes.get("C", 1)
-        names, voxel_um = names_and_voxel(tif)
-        if not any(names) and samples in (3, 4) and page.photometric in (2, 6):
-            names = ("R", "G", "B", "A")[:samples]
-        if len(names) != n_channels:
-            names = ("",) * n_channels
-        segment, segment_bytes = _segment(series)
-        if segment_bytes > MAX_SEGMENT_BYTES:
-            raise SourceError(
-                f"{path}: its strips or tiles must be decoded whole and hold {segment_bytes} "
-                f"bytes each; at most {MAX_SEGMENT_BYTES} are read; write smaller ones"
-            )
-        return FileInfo(
-            identity=identity,
-            shape=(
-                sizes.get("T", 1),
-                n_channels,
-                sizes.get("Z", 1),
-                int(page.imagelength),
-                int(page.imagewidth),
-            ),
-            dtype=_dtype_name(series, path),
-            channels=names,
-            strides=strides,
-            samples=samples,
-            segment=segment,
-            segment_bytes=segment_bytes,
-            voxel_um=voxel_um,
+    opened, ome = _open_set(path, options)
+    try:
+        return _image(opened, ome, options)
+    except BaseException:
+        opened.close()
+        opened.data.close()
+        raise
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A TIFF, opened for its directories and for its bytes."""
+
+    path: str
+    data: Bytes
+    file: BinaryIO
+    tif: tifffile.TiffFile
+
+    @classmethod
+    def open(cls, path: str, data: Bytes, ome: OmeSet | None = None) -> _Opened:
+        """Open a file; its bytes are closed where that fails."""
+        file = None
+        try:
+            check_chain(data, path)
+            file = data.file()
+            # tifffile looks for the other files of a set in the folder of this one.
+            name = Path(path).name if is_remote(path) else None
+            if ome is None:
+                tif = tifffile.TiffFile(file, name=name)
+            else:
+                # The XML counts, whatever the first page says of itself.
+                tif = tifffile.TiffFile(file, name=name, omexml=ome.xml, is_shaped=False)
+            return cls(path, data, file, tif)
+        except BaseException:
+            if file is not None:
+                file.close()
+            data.close()
+            raise
+
+    def close(self) -> None:
+        """Close all but the bytes, which are read on."""
+        self.tif.close()
+        self.file.close()
+
+
+def _open_set(path: str, options: ImageOptions) -> tuple[_Opened, OmeSet | None]:
+    """Open the first file of the set that a file belongs to."""
+    xml = _companion(path, options)
+    if xml is not None:
+        ome = own_set(path, xml, companion=True)
+    else:
+        opened = _Opened.open(path, open_bytes(path, options.storage))
+        xml = _ome_xml(opened)
+        if xml is None:
+            return opened, None
+        opened.close()
+        opened.data.close()
+        ome = _set_of(path, xml, options)
+    return _Opened.open(ome.first, open_bytes(ome.first, options.storage), ome), ome
+
+
+def _set_of(path: str, xml: str, options: ImageOptions) -> OmeSet:
+    """Return the files of the image that a TIFF is part of, by its OME-XML."""
+    other = elsewhere(path, xml)
+    if other is None:
+        return own_set(path, xml)
+    found = _companion(other, options)
+    companion = found is not None
+    if found is None:
+        opened = _Opened.open(other, open_bytes(other, options.storage))
+        found = _ome_xml(opened)
+        opened.close()
+        opened.data.close()
+    if found is None or elsewhere(other, found) is not None:
+        raise SourceError(
+            f"{path}: its OME-XML should lie in {Path(other).name!r}, where it is not; "
+            "mend it or leave it out"
         )
+    ome = own_set(other, found, companion, holder=path)
+    if absolute(path) not in ome.files:
+        raise SourceError(
+            f"{path}: is not among the files that {Path(other).name!r} lists; leave it out"
+        )
+    return ome
 
 
-def only_series(tif: tifffile.TiffFile, path: str) -> tifffile.TiffPageSeries:
-    """Return the file's image; an error where there is none, or more than one of its kind.
+def _companion(path: str, options: ImageOptions) -> str | None:
+    """Return the OME-XML of a file that is nothing else; None for any other."""
+    data = open_bytes(path, options.storage)
+    try:
+        head = data.pread(min(8, data.size), 0)
+        if not head.lstrip(b"\xef\xbb\xbf \r\n").startswith(b"<"):
+            return None
+        if data.size > _MAX_COMPANION_BYTES:
+            raise SourceError(f"{path}: is no companion of an OME-TIFF; leave it out")
+        return data.pread(data.size, 0).decode("utf-8-sig")
+    finally:
+        data.close()
 
-    Overviews, labels and thumbnails have another shape and are not the image.
-    """
-    if not tif.series or 0 in tif.series[0].shape:
+
+def _ome_xml(opened: _Opened) -> str | None:
+    return opened.tif.ome_metadata if opened.tif.pages else None
+
+
+def _image(opened: _Opened, ome: OmeSet | None, options: ImageOptions) -> TiffImage:
+    path, tif = opened.path, opened.tif
+    if not tif.pages:
         raise SourceError(f"{path}: holds no image; mend it or leave it out")
-    first = tif.series[0]
-    alike = [s for s in tif.series if s.shape == first.shape and s.dtype == first.dtype]
-    if len(alike) > 1:
-        raise SourceError(
-            f"{path}: holds {len(alike)} images of shape {first.shape}; "
-            "write one image per file, or leave it out"
-        )
-    return first
+    check_micromanager(tif, path)
+    series, left_out = image_series(tif, path, options.dataset)
+    levels, axes, no_levels = levels_of(series, path, options.axes)
+    dtype = _dtype(series, path)
+    palette = None
+    if series.keyframe.photometric == PALETTE and options.palette == "colour":
+        if axes.samples or dict(axes.leading).get("C", 1) > 1:
+            raise SourceError(
+                f'{path}: has both channels and a palette; set images.palette to "index"'
+            )
+        palette = palette_of(series, path)
+        axes, dtype = TiffAxes(axes.leading, 3), palette.dtype
+    voxel_um, guessed = voxel_size(tif, series)
+    former = () if ome is None else ome.notes
+    return TiffImage(
+        path,
+        tif,
+        levels,
+        axes,
+        data=OpenFiles(path, opened.data, options.storage),
+        files=_files_of(series, path) if ome is None else ome.files,
+        dtype=dtype,
+        palette=palette,
+        channels=channel_names(tif, series, axes),
+        voxel_um=voxel_um,
+        notes=(
+            *former,
+            *left_out,
+            *no_levels,
+            *notes_on(series),
+            *guessed,
+            *not_taken(tif, series),
+        ),
+        close=opened.close,
+    )
 
 
-def _axes_of(
-    series: tifffile.TiffPageSeries, path: str, axes: str | None
-) -> tuple[list[tuple[str, int]], int]:
-    """Return the dimensions before the page's own, and the samples that are channels (or 0)."""
+def _dtype(series: tifffile.TiffPageSeries, path: str) -> np.dtype[Any]:
+    """Return the type of the pixels; single bits become 0 and 1."""
     page = series.keyframe
-    own, found = str(page.axes), str(series.axes)
-    if axes is not None:
-        if len(axes) != len(found):
-            raise SourceError(
-                f"{path}: has axes {found} of shape {series.shape}, but images.axes = {axes!r}; "
-                f"write {len(found)} letters"
-            )
-        found = axes
-    # Separate samples of a pixel may go by the name of channels.
-    if own not in _PAGE_AXES or page.imagedepth != 1:
-        raise SourceError(f"{path}: has pages of axes {own}; only Y, X and S are read")
-    if found[-len(own) :].replace("C", "S") != own:
+    found: Any = page.dtype
+    if found is not None:
+        found = np.dtype(series.dtype).newbyteorder("=")
+    if found is None or found.kind not in "uifb" or found.itemsize > 8:
+        what = f"{page.bitspersample} bit, SampleFormat {page.sampleformat}"
         raise SourceError(
-            f"{path}: has pages of axes {own}, and {found} does not end in them; "
-            "correct images.axes or write the file with channels before y and x"
+            f"{path}: has pixels of type {found or what}; integers and floats of up to 64 bit "
+            "are read; write it as one of them"
         )
-    leading = list(zip(found[: -len(own)], series.shape[: -len(own)], strict=True))
-    suggested = ("Z" if "S" in own else "C") + own
-    for axis, length in leading:
-        if axis not in "TCZ" and length > 1:
-            raise SourceError(
-                f"{path}: has {length} planes along an axis {axis!r} that the file does not name; "
-                f'say what they are with images.axes, for instance "{suggested}"'
-            )
-    samples = int(series.shape[-1 if own == "YXS" else -3]) if "S" in own else 0
-    if samples and dict(leading).get("C", 1) > 1:
-        raise SourceError(f"{path}: has both channels (C) and samples of a pixel (S)")
-    return [(axis, int(length)) for axis, length in leading], samples
+    return np.dtype(np.uint8) if found.kind == "b" else found
 
 
-def _strides(leading: list[tuple[str, int]]) -> tuple[int, int, int]:
-    strides, step = {"T": 0, "C": 0, "Z": 0}, 1
-    for axis, length in reversed(leading):
-        strides[axis] = step
-        step *= length
-    return strides["T"], strides["C"], strides["Z"]
-
-
-def is_raw(page: tifffile.TiffPage) -> bool:
-    """Whether rows of the page can be read as they lie in the file, without decoding."""
-    plain = page.predictor == 1 and page.fillorder == 1 and not page.is_tiled
-    return bool(plain and page.is_contiguous)
-
-
-def _segment(series: tifffile.TiffPageSeries) -> tuple[tuple[int, int], int]:
-    page: Any = series.keyframe
-    height, width = segment_shape(page)
-    if is_raw(page):
-        height = min(RAW_SEGMENT_ROWS, int(page.imagelength))
-    together = page.samplesperpixel if page.planarconfig == 1 else 1
-    return (height, width), height * width * together * page.dtype.itemsize
-
-
-def _dtype_name(series: tifffile.TiffPageSeries, path: str) -> str:
-    dtype = np.dtype(series.dtype).newbyteorder("=")
-    if dtype.kind not in "uif" or (dtype.kind in "ui" and dtype.itemsize > 4):
-        raise SourceError(
-            f"{path}: has pixels of type {dtype}; integers of 8, 16 and 32 bit and floats are read"
-        )
-    return str(dtype)
+def _files_of(series: tifffile.TiffPageSeries, path: str) -> tuple[str, ...]:
+    """Return the paths of the files that the pages of a series lie in."""
+    if not series.is_multifile:
+        return (absolute(path),)
+    names = (Path(file_of(page, path)).name for page in series if page is not None)
+    own = Path(path)
+    return tuple(dict.fromkeys(absolute(str(own.with_name(name))) for name in (own.name, *names)))

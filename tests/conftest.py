@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -42,3 +48,106 @@ def wheel(tmp_path_factory) -> Path:
     assert done.returncode == 0, done.stdout + done.stderr
     (built,) = out.glob("*.whl")
     return built
+
+
+class RangeServer(ThreadingHTTPServer):
+    """An HTTP server of a folder that answers range requests, and notes them.
+
+    Attributes
+    ----------
+    requests
+        (path, range asked for) of each.
+    faults
+        Path to a status that is sent instead, or to a function that is called before the reply.
+    has_ranges
+        Whether it answers them, or sends all.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(("127.0.0.1", 0), _RangeHandler)
+        self.folder = folder
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.requests: list[tuple[str, str]] = []
+        self.faults: dict[str, int | list[int] | Callable[[], object]] = {}
+        self.has_ranges = True
+
+    def asked(self, part: str) -> list[str]:
+        """Return the ranges that were asked for, of files whose path has a part."""
+        return [asked for path, asked in self.requests if part in path]
+
+
+class _RangeHandler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: RangeServer
+
+    def do_GET(self) -> None:
+        asked = self.headers.get("Range", "")
+        self.server.requests.append((self.path, asked))
+        fault = self.server.faults.get(self.path)
+        if isinstance(fault, list):  # one after the other, 0 for none
+            fault = fault.pop(0) if fault else 0
+        if isinstance(fault, int) and fault:
+            self._reply(fault, b"")
+            return
+        if callable(fault):
+            fault()
+        try:
+            data = (self.server.folder / unquote(self.path).lstrip("/")).read_bytes()
+        except OSError:
+            self._reply(404, b"")
+            return
+        found = re.fullmatch(r"bytes=(\d*)-(\d*)", asked)
+        if not found or not self.server.has_ranges:
+            self._reply(200, data)
+            return
+        start, stop = len(data) - int(found[2] or 0), len(data)
+        if found[1]:
+            start, stop = int(found[1]), int(found[2] or len(data)) + 1
+        if start >= len(data) or not data:
+            self._reply(416, b"", f"bytes */{len(data)}")
+            return
+        part = data[max(start, 0) : stop]
+        start = max(start, 0)
+        self._reply(206, part, f"bytes {start}-{start + len(part) - 1}/{len(data)}")
+
+    def _reply(self, status: int, data: bytes, content_range: str = "") -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        if content_range:
+            self.send_header("Content-Range", content_range)
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RangeServer]:
+    """Serve this test's folder."""
+    with RangeServer(tmp_path) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[dict[str, str]]:
+    """What an S3 server on this machine, with the bucket `bucket`, needs to be told."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    endpoint = f"http://{host}:{port}"
+    make_bucket = urllib.request.Request(f"{endpoint}/bucket", method="PUT")
+    urllib.request.urlopen(make_bucket).close()
+    yield {
+        "endpoint": endpoint,
+        "access_key_id": "testing",
+        "secret_access_key": "testing",
+        "region": "us-east-1",
+    }
+    server.stop()

@@ -4,12 +4,10 @@ import os
 import pickle
 import subprocess
 import sys
-import urllib.request
 
 import numpy as np
 import obstore
 import pytest
-from moto.server import ThreadedMotoServer
 from obstore.store import S3Store
 
 from patchmill.reader import (
@@ -24,24 +22,6 @@ from patchmill.reader.format import index_nbytes
 
 #: Soon done with what fails: a server that is not there is not asked ten times.
 FEW_RETRIES = {"retry_config": {"max_retries": 1}}
-
-
-@pytest.fixture(scope="module")
-def s3():
-    """What an S3 server on this machine, with the bucket `bucket`, needs to be told."""
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    make_bucket = urllib.request.Request(f"{endpoint}/bucket", method="PUT")
-    urllib.request.urlopen(make_bucket).close()
-    yield {
-        "endpoint": endpoint,
-        "access_key_id": "testing",
-        "secret_access_key": "testing",
-        "region": "us-east-1",
-    }
-    server.stop()
 
 
 @pytest.fixture

@@ -12,10 +12,13 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
-from patchmill.tasks.cut import PatchSpec
-from patchmill.tasks.read import read_windows
-from patchmill.tasks.source import FileInfo, ImageSource
-from patchmill.tasks.tiff import describe
+from patchmill.tasks.copied import copying
+from patchmill.tasks.image import ImageOptions
+from patchmill.tasks.patches import PatchSpec
+from patchmill.tasks.read import read_boxes
+from patchmill.tasks.resolution import Resolution, as_level
+from patchmill.tasks.source import FileInfo, ImageKind, ImageSource
+from patchmill.tasks.survey import describe
 
 
 @dataclass
@@ -24,28 +27,48 @@ class Described:
 
     info: FileInfo
     source: ImageSource
+    options: ImageOptions
 
     def read(self, t: int, z: int, windows: Any) -> list[NDArray[Any]]:
+        """Return windows (y0, y1, x0, x1) of one plane, each of shape (c, y, x)."""
         windows = np.asarray(windows, np.int64).reshape(-1, 4)
-        channels = self.source.planes.shape[1]
+        planes = np.tile(np.array([t, t + 1, z, z + 1], np.int64), (len(windows), 1))
+        return [box[:, 0] for box in self.read_boxes(np.concatenate([planes, windows], axis=1))]
+
+    def read_boxes(self, boxes: NDArray[np.int64]) -> list[NDArray[Any]]:
+        """Return boxes (t, z, y, x; first and one past the last), each of shape (c, z, y, x)."""
+        channels = self.source.kind.planes.shape[1]
         out = [
-            np.full((channels, y1 - y0, x1 - x0), 77, self.source.dtype)
-            for y0, y1, x0, x1 in windows.tolist()
+            np.full((channels, z1 - z0, y1 - y0, x1 - x0), 77, self.source.kind.dtype)
+            for _, _, z0, z1, y0, y1, x0, x1 in boxes.tolist()
         ]
-        read_windows(self.source, t, z, windows, out)
+        read_boxes(self.source, self.options, boxes, copying(out, boxes))
         return out
 
 
-def describe_file(path: Path, axes: str | None = None) -> Described:
-    info = describe(str(path), axes)
-    n_t, n_c, n_z, height, width = info.shape
-    planes = np.empty((n_t, n_c, n_z, 3), np.int32)
-    for t, c, z in np.ndindex(n_t, n_c, n_z):
-        planes[t, c, z] = (0, *info.plane(t, c, z))
-    dtype = np.dtype(info.dtype)
-    shape = (height, width)
-    source = ImageSource("image", (str(path),), (info.identity,), planes, shape, dtype)
-    return Described(info, source)
+def describe_file(
+    path: Path,
+    axes: str | None = None,
+    *,
+    item: int = 0,
+    resolution: Callable[[Any], Resolution] | None = None,
+    **options: Any,
+) -> Described:
+    """Survey a file, and make a source of all that is in it.
+
+    `resolution` takes the shapes of the levels, (z, y, x); by default level 0 as it is.
+    """
+    chosen = ImageOptions(axes=axes, **options)
+    info = describe(str(path), chosen)
+    shapes = [level.shape for level in info.levels]
+    own = resolution(shapes) if resolution else as_level(shapes, 0)
+    n_t, n_c, n_z = *info.shape[:2], own.shape[0]
+    planes = np.zeros((n_t, n_c, n_z, 4), np.int32)
+    planes[..., 1:] = np.moveaxis(np.indices((n_t, n_c, n_z)), 0, -1)
+    segment = info.levels[own.level].segment
+    kind = ImageKind(planes, own, segment, np.dtype(info.dtype))
+    source = ImageSource("image", (str(path),), (info.identity,), (info.members,), item, kind)
+    return Described(info, source, chosen)
 
 
 def read_by_tifffile(path: Path, axes: str | None = None) -> NDArray[Any]:
@@ -83,7 +106,7 @@ def patch_spec() -> Callable[..., PatchSpec]:
     def make(dtype: Any = "uint16", **changes: Any) -> PatchSpec:
         options: dict[str, Any] = {
             "channels": 1,
-            "size": (8, 8),
+            "size": (1, 8, 8),
             "dtype": np.dtype(dtype),
             "pad": "reflect",
             "codec": "lz4",

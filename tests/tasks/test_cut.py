@@ -7,9 +7,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from patchmill.reader.format import CHECKSUM_BYTES, MISSING, checksum, index_nbytes, unpack_index
-from patchmill.tasks.cut import ShardSpec, cut_plane, cut_shard, held_pixels, without_border
+from patchmill.tasks.cut import ShardSpec, cut_shard, held_pixels, without_border
 from patchmill.tasks.grid import axis_starts
-from patchmill.tasks.shard import encode_chunk
+from patchmill.tasks.image import ImageOptions
+from patchmill.tasks.patches import cut_patches
+from patchmill.tasks.resolution import as_level
+from patchmill.tasks.shard import ShardFile, encode_chunk
 from patchmill.tasks.source import SourceError
 from patchmill.tasks.statistics import channel_moments, moments_dtype
 
@@ -29,6 +32,12 @@ def image(tmp_path, described, pixels, request):
     options = {"photometric": "minisblack", "metadata": {"axes": "CYX"}} | request.param
     tifffile.imwrite(path, pixels, **options)
     return described(path).source
+
+
+def cut_at(image, y, x, spec):
+    """Cut patches of the first plane."""
+    none = np.zeros_like(y)
+    return cut_patches(image, ImageOptions(), np.stack([none, none, y, x], axis=1), spec)
 
 
 def padded(pixels, size, pad):
@@ -61,7 +70,7 @@ def test_patches_are_windows_of_the_padded_image(
     y, x = np.repeat(ys, len(xs)), np.tile(xs, len(ys))
     if not y.size:
         return
-    got = cut_plane(image, 0, 0, y, x, patch_spec(channels=2, size=size, pad=pad))
+    got = cut_at(image, y, x, patch_spec(channels=2, size=(1, *size), pad=pad))
     source = padded(pixels, size, pad)
     assert got.flags.c_contiguous
     for patch, top, left in zip(got, y.tolist(), x.tolist(), strict=True):
@@ -93,10 +102,10 @@ def test_a_border_is_what_lies_around_the_window(
     y, x = np.repeat(ys, len(xs)), np.tile(xs, len(ys))
     if not y.size:
         return
-    spec = patch_spec(channels=2, size=size, pad=pad, margin_px=margin)
-    got = cut_plane(image, 0, 0, y, x, spec)
+    spec = patch_spec(channels=2, size=(1, *size), pad=pad, margin_px=margin)
+    got = cut_at(image, y, x, spec)
     height, width = size[0] + 2 * margin, size[1] + 2 * margin
-    assert spec.stored_size == got.shape[2:] == (height, width)
+    assert spec.stored_size[1:] == got.shape[2:] == (height, width)
     around = ((0, 0), (margin, size[0] + margin), (margin, size[1] + margin))
     options = {"mode": "reflect"} if pad == "reflect" else {"constant_values": pad}
     source = np.pad(pixels, around, **options)
@@ -115,8 +124,8 @@ def test_a_border_wider_than_the_image(tmp_path, described, patch_spec, shape, p
     pixels = np.arange(np.prod(shape), dtype="uint16").reshape(shape)
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, pixels)
-    spec = patch_spec(size=(4, 4), margin_px=7, pad=pad)
-    got = cut_plane(described(path).source, 0, 0, np.array([0]), np.array([0]), spec)
+    spec = patch_spec(size=(1, 4, 4), margin_px=7, pad=pad)
+    got = cut_at(described(path).source, np.array([0]), np.array([0]), spec)
     expected = pixels
     for axis in (0, 1):
         width = [(0, 0), (0, 0)]
@@ -145,10 +154,10 @@ def test_a_border_is_stored_and_not_measured(tmp_path, two_images, patch_spec, c
 
 def test_a_value_in_another_patch_does_not_show_through(image, pixels, patch_spec):
     """The buffer is used again: what the last call left must not be seen."""
-    spec = patch_spec(channels=2, size=(20, 20), pad=3)
+    spec = patch_spec(channels=2, size=(1, 20, 20), pad=3)
     y, x = np.array([0, 5, 10]), np.array([0, 5, 10])
-    cut_plane(image, 0, 0, y, x, spec)
-    got = cut_plane(image, 0, 0, np.array([30, 0, 30]), np.array([50, 0, 0]), spec)
+    cut_at(image, y, x, spec)
+    got = cut_at(image, np.array([30, 0, 30]), np.array([50, 0, 0]), spec)
     source = padded(pixels, (20, 20), 3)
     np.testing.assert_array_equal(got[0], source[:, 30:50, 50:70])
     np.testing.assert_array_equal(got[1], source[:, :20, :20])
@@ -160,8 +169,8 @@ def test_an_image_smaller_than_its_patch(tmp_path, described, patch_spec, shape)
     pixels = np.arange(np.prod(shape), dtype="uint16").reshape(1, *shape)
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, pixels[0])
-    spec = patch_spec(size=(8, 8))
-    got = cut_plane(described(path).source, 0, 0, np.array([0]), np.array([0]), spec)
+    spec = patch_spec(size=(1, 8, 8))
+    got = cut_at(described(path).source, np.array([0]), np.array([0]), spec)
     expected = pixels
     for axis, length in ((1, shape[0]), (2, shape[1])):
         width = [(0, 0)] * 3
@@ -174,8 +183,8 @@ def test_an_image_smaller_than_its_patch(tmp_path, described, patch_spec, shape)
 def test_a_value_for_floats(tmp_path, described, patch_spec, pad):
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, np.ones((4, 4), "float32"))
-    spec = patch_spec("float32", size=(6, 6), pad=pad)
-    (got,) = cut_plane(described(path).source, 0, 0, np.array([0]), np.array([0]), spec)
+    spec = patch_spec("float32", size=(1, 6, 6), pad=pad)
+    (got,) = cut_at(described(path).source, np.array([0]), np.array([0]), spec)
     expected = np.full((1, 6, 6), pad, "float32")
     expected[:, :4, :4] = 1
     np.testing.assert_array_equal(got, expected)
@@ -183,26 +192,24 @@ def test_a_value_for_floats(tmp_path, described, patch_spec, pad):
 
 def test_pixels_inside_the_image(patch_spec):
     y, x = np.array([0, 30, 36, 29]), np.array([0, 45, 52, 46])
-    held = held_pixels(y, x, (8, 8), (HEIGHT, WIDTH))
-    assert held.tolist() == [[8, 8], [7, 8], [1, 1], [8, 7]]
+    corners = np.stack([np.zeros_like(y), y, x], axis=1)
+    held = held_pixels(corners, (1, 8, 8), as_level([(1, HEIGHT, WIDTH)], 0))
+    assert held.tolist() == [[1, 8, 8], [1, 7, 8], [1, 1, 1], [1, 8, 7]]
 
 
 def shard_spec(tmp_path, source, spec, rows, sources=None, images=(0,), void=()):
-    of, t, z, y, x = np.array(rows).T
+    of, corners = np.array(rows)[:, 0], np.array(rows)[:, 1:]
     (tmp_path / "image").mkdir(exist_ok=True)
     (tmp_path / "tmp").mkdir(exist_ok=True)
     return ShardSpec(
         shard=3,
-        path=str(tmp_path / "image" / "c.3.0.0.0"),
-        tmp=str(tmp_path / "tmp"),
+        target=ShardFile(str(tmp_path / "image" / "c.3.0.0.0"), str(tmp_path / "tmp")),
         patch=spec,
         images=images,
         sources=sources or (source,),
+        options=ImageOptions(),
         source=of.astype(np.int32),
-        t=t.astype(np.int32),
-        z=z.astype(np.int32),
-        y=y.astype(np.int64),
-        x=x.astype(np.int64),
+        corners=corners.astype(np.int64),
         void=frozenset(void),
     )
 

@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import re
 import struct
 import zlib
 
@@ -10,9 +11,9 @@ import numpy as np
 import pytest
 import tifffile
 
+from patchmill.tasks.image import ImageOptions
 from patchmill.tasks.source import SourceError
-from patchmill.tasks.survey import survey_files
-from patchmill.tasks.tiff import describe
+from patchmill.tasks.survey import describe, survey_files
 
 WINDOW = [(0, 20, 0, 24)]
 
@@ -39,9 +40,9 @@ def assert_one_sentence(error, path):
     assert len(text) < 700 + len(str(path))
 
 
-def assert_refused(path, match=None, axes=None):
+def assert_refused(path, match=None, axes=None, **options):
     with pytest.raises(SourceError, match=match) as error:
-        describe(str(path), axes)
+        describe(str(path), ImageOptions(axes=axes, **options))
     assert_one_sentence(error, path)
 
 
@@ -151,7 +152,7 @@ def test_an_ome_series_of_which_pages_were_lost(tmp_path):
 def test_a_list_of_pages_that_leads_out_of_the_file(tmp_path, behind):
     """tifffile logs it and gives the pages before, which look like a whole file."""
     path = write(tmp_path / "a.tif", STACK[0], metadata=None)
-    assert describe(str(path), "CYX").shape == (1, 4, 1, 20, 24)
+    assert describe(str(path), ImageOptions(axes="CYX")).shape == (1, 4, 1, 20, 24)
     data = bytearray(path.read_bytes())
     struct.pack_into("<I", data, last_page_pointer(path, 2), len(data) + behind)
     path.write_bytes(data)
@@ -201,27 +202,6 @@ def test_fewer_segments_than_the_image_needs(tmp_path, tile):
     assert_refused(path, "lists 4 segments of 8" if tile else "lists 7 segments of 22")
 
 
-def test_an_image_in_several_files(tmp_path):
-    """The offsets of one file must not be looked up in the other."""
-    uuids = ["urn:uuid:11111111-0000-0000-0000-00000000000" + n for n in "01"]
-    names = ["a.ome.tif", "b.ome.tif"]
-    planes = "".join(
-        f'<TiffData FirstC="{n}" IFD="0" PlaneCount="1">'
-        f'<UUID FileName="{names[n]}">{uuids[n]}</UUID></TiffData>'
-        for n in range(2)
-    )
-    for name, uuid in zip(names, uuids, strict=True):
-        xml = (
-            f'<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="{uuid}">'
-            '<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint16" '
-            f'SizeX="24" SizeY="20" SizeZ="1" SizeC="2" SizeT="1">{planes}'
-            "</Pixels></Image></OME>"
-        )
-        write(tmp_path / name, description=xml, metadata=None)
-    for name in names:
-        assert_refused(tmp_path / name, "spreads the image over several files")
-
-
 def test_a_strip_without_bytes(tmp_path):
     path = write(tmp_path / "a.tif", rowsperstrip=3)
     with tifffile.TiffFile(path, mode="r+") as tif:
@@ -235,9 +215,9 @@ def test_a_file_without_pages(tmp_path):
     path.write_bytes(b"II*\0" + struct.pack("<I", 0))
     assert_refused(path, "holds no image")
     path.write_bytes(b"")
-    assert_refused(path, "cannot be opened as a TIFF")
+    assert_refused(path, "is empty")
     path.write_text("this is a text, whatever its name says")
-    assert_refused(path, "not a TIFF file")
+    assert_refused(path)
 
 
 def test_two_images_in_a_file(tmp_path):
@@ -246,27 +226,27 @@ def test_two_images_in_a_file(tmp_path):
     with tifffile.TiffWriter(path) as tif:
         tif.write(pixels, contiguous=False, metadata={"name": "one"})
         tif.write(pixels, contiguous=False, metadata={"name": "two"})
-    assert_refused(path, "holds 2 images of shape")
+    assert_refused(path, r"holds 2 images \(.*images\.dataset")
     path = tmp_path / "a.ome.tif"
     with tifffile.TiffWriter(path, ome=True) as tif:
         tif.write(pixels)
         tif.write(pixels)
-    assert_refused(path, "holds 2 images of shape")
+    assert_refused(path, r"holds 2 images \(.*images\.dataset")
 
 
 def test_planes_along_an_axis_without_a_name(tmp_path):
     path = write(tmp_path / "a.tif", np.zeros((6, 20, 24), "uint16"))
     assert_refused(path, r"6 planes along an axis 'Q'.*images\.axes")
-    assert describe(str(path), "ZYX").shape == (1, 1, 6, 20, 24)
+    assert describe(str(path), ImageOptions(axes="ZYX")).shape == (1, 1, 6, 20, 24)
 
 
 def test_pages_of_samples_without_a_name(tmp_path):
     """What the error suggests must work."""
     path = write(tmp_path / "a.tif", np.zeros((6, 20, 24, 3), "uint8"), photometric="rgb")
     with pytest.raises(SourceError) as error:
-        describe(str(path))
-    suggested = str(error.value).rpartition("for instance ")[2].strip('"')
-    assert math.prod(describe(str(path), suggested).shape) == 6 * 20 * 24 * 3
+        describe(str(path), ImageOptions())
+    (suggested,) = re.findall('for instance "([A-Z]+)"', str(error.value))
+    assert math.prod(describe(str(path), ImageOptions(axes=suggested)).shape) == 6 * 20 * 24 * 3
 
 
 @pytest.mark.parametrize("axes", ["YX", "TCYX", "X", ""])
@@ -287,7 +267,7 @@ def test_both_channels_and_samples(tmp_path):
     assert_refused(path, "both channels .* and samples")
 
 
-@pytest.mark.parametrize("dtype", ["bool", "complex64", "complex128", "uint64", "int64"])
+@pytest.mark.parametrize("dtype", ["complex64", "complex128"])
 def test_types_that_are_not_read(tmp_path, dtype):
     path = write(tmp_path / "a.tif", np.zeros((20, 24), dtype))
     assert_refused(path, f"pixels of type {dtype}")
@@ -332,7 +312,9 @@ def test_a_small_file_that_declares_a_huge_image(tmp_path, described, rows, comp
 @pytest.mark.parametrize("rows", [200_000, 10**6])
 def test_a_segment_too_large_to_be_decoded_whole(tmp_path, rows):
     """A strip of 80 GB, which a worker would have to hold."""
-    assert_refused(write_huge(tmp_path / "a.tif", rows, 8), "80,?000,?000,?000|80(.0)? GB")
+    huge = write_huge(tmp_path / "a.tif", rows, 8)
+    assert_refused(huge, "more than images.max_pixels")
+    assert_refused(huge, "hold 80000000000 bytes each", max_pixels=10**11)
 
 
 @pytest.mark.parametrize("compression", ["zlib", "lzw", "zstd", "packbits", "jpeg"])
@@ -354,7 +336,7 @@ def test_corruption_found_while_decoding(tmp_path, described, compression, tile)
     try:
         tifffile.imread(path)
     except Exception:
-        with pytest.raises(SourceError, match="cannot decode page 0") as error:
+        with pytest.raises(SourceError, match="cannot read rows") as error:
             file.read(0, 0, [(0, 40, 0, 48)])
         assert_one_sentence(error, path)
     # What does not touch the segment can be read.
@@ -370,7 +352,7 @@ def test_a_corrupted_strip_is_always_noticed(tmp_path, described):
     data = bytearray(path.read_bytes())
     data[offset + nbytes // 2] ^= 0xA5
     path.write_bytes(data)
-    assert_unreadable(described(path), path, "cannot decode page 0 .*damaged")
+    assert_unreadable(described(path), path, "cannot read rows .*damaged")
 
 
 def test_a_strip_that_holds_too_few_pixels(tmp_path, described):
@@ -382,7 +364,7 @@ def test_a_strip_that_holds_too_few_pixels(tmp_path, described):
     data = bytearray(path.read_bytes())
     data[offset : offset + len(short)] = short
     path.write_bytes(data)
-    assert_unreadable(described(path), path, "cannot decode page 0")
+    assert_unreadable(described(path), path, "cannot read rows")
 
 
 def test_a_file_that_is_gone(tmp_path, described):
@@ -396,14 +378,14 @@ def test_a_file_that_is_gone(tmp_path, described):
 def test_a_folder_that_is_called_like_a_file(tmp_path):
     path = tmp_path / "a.tif"
     path.mkdir()
-    assert_refused(path, "not a regular file")
+    assert_refused(path, "is no zarr group or array|not a regular file")
 
 
 def test_a_pipe_that_is_called_like_a_file(tmp_path):
     """To open it would wait for its other end, for ever."""
     path = tmp_path / "a.tif"
     os.mkfifo(path)
-    assert_refused(path, "not a regular file")
+    assert_refused(path, "is no zarr group or array|not a regular file")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -452,8 +434,8 @@ def test_a_file_that_is_cut_short_while_it_is_open(tmp_path, described):
 def test_the_survey_lists_faults_in_place(tmp_path):
     good, bad, gone = write(tmp_path / "good.tif"), tmp_path / "bad.tif", tmp_path / "gone.tif"
     bad.write_text("nothing")
-    found = survey_files([str(bad), str(good), str(gone)], None, False)
-    assert [type(entry) for entry in found] == [str, type(describe(str(good))), str]
-    assert found[1] == describe(str(good))
+    found = survey_files([str(bad), str(good), str(gone)], ImageOptions(), False)
+    assert [type(entry) for entry in found] == [str, type(describe(str(good), ImageOptions())), str]
+    assert found[1] == describe(str(good), ImageOptions())
     assert found[0].startswith(f"{bad}: ")
     assert "bring it back" in found[2]

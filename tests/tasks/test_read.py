@@ -4,14 +4,19 @@ import os
 import threading
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 
-from patchmill.tasks import read
-from patchmill.tasks.source import ImageSource
+from patchmill.tasks import opened, tiff_image
+from patchmill.tasks.copied import copying
+from patchmill.tasks.image import BAND_BYTES
+from patchmill.tasks.read import read_boxes
+from patchmill.tasks.resolution import as_level
+from patchmill.tasks.source import ImageKind, ImageSource
 
 
 @pytest.fixture
@@ -42,6 +47,18 @@ def segment_ranges(path, page=0):
         ]
 
 
+def opened_before(file, ranges):
+    """Open the file as tasks do, and forget what that has read."""
+    file.read(0, 0, [(0, 1, 0, 1)])
+    ranges.clear()
+    return file
+
+
+def bytes_of(ranges):
+    """Return every byte of ranges, once for each time that it is in one."""
+    return sorted(byte for start, stop in ranges for byte in range(start, stop))
+
+
 def touched_cells(windows, height, width, across):
     """Segments under any window, by brute force over pixels."""
     return {
@@ -63,7 +80,7 @@ def test_each_tile_is_read_once(tmp_path, rng, described, bytes_read, compressio
     path = tmp_path / "a.tif"
     options = {"photometric": "minisblack", "metadata": {"axes": "CYX"}}
     tifffile.imwrite(path, pixels, tile=(16, 32), compression=compression, **options)
-    described(path).read(0, 0, WINDOWS)
+    opened_before(described(path), bytes_read).read(0, 0, WINDOWS)
     expected = [
         segment_ranges(path, page)[segment]
         for page in range(planes)
@@ -77,13 +94,13 @@ def test_each_tile_is_read_once(tmp_path, rng, described, bytes_read, compressio
 def test_each_strip_is_read_once(
     tmp_path, rng, described, bytes_read, monkeypatch, rows, band_bytes
 ):
-    monkeypatch.setattr(read, "BAND_BYTES", band_bytes)
+    monkeypatch.setattr(tiff_image, "BAND_BYTES", band_bytes)
     pixels = rng.integers(0, 999, (64, 96)).astype("uint16")
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, pixels, rowsperstrip=rows, compression="zlib")
-    described(path).read(0, 0, WINDOWS)
+    opened_before(described(path), bytes_read).read(0, 0, WINDOWS)
     needed = touched_cells(WINDOWS, rows, 96, 1)
-    assert sorted(bytes_read) == [segment_ranges(path)[strip] for strip in sorted(needed)]
+    assert bytes_of(bytes_read) == bytes_of(segment_ranges(path)[strip] for strip in needed)
 
 
 @pytest.mark.parametrize("planarconfig", ["contig", "separate"])
@@ -100,7 +117,7 @@ def test_samples_that_lie_together_are_decoded_together(
         tile=(16, 32),
         compression="zlib",
     )
-    described(path).read(0, 0, WINDOWS)
+    opened_before(described(path), bytes_read).read(0, 0, WINDOWS)
     tiles = touched_cells(WINDOWS, 16, 32, 3)
     if planarconfig == "separate":
         tiles = {plane * 12 + tile for plane in range(3) for tile in tiles}
@@ -113,11 +130,11 @@ def test_samples_that_lie_together_are_decoded_together(
 def test_of_a_raw_file_only_the_rows_under_windows_are_read(
     tmp_path, rng, described, bytes_read, monkeypatch, rows, band_bytes
 ):
-    monkeypatch.setattr(read, "BAND_BYTES", band_bytes)
+    monkeypatch.setattr(tiff_image, "BAND_BYTES", band_bytes)
     pixels = rng.integers(0, 999, (64, 96)).astype("uint16")
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, pixels, rowsperstrip=rows)
-    described(path).read(0, 0, WINDOWS)
+    opened_before(described(path), bytes_read).read(0, 0, WINDOWS)
     start = segment_ranges(path)[0][0]
     needed = {start + row * 192 for row in touched_cells(WINDOWS, 1, 96, 1)}
     # Disjoint, and of all the needed rows alone.
@@ -130,7 +147,8 @@ def test_planes_without_pages_are_read_by_rows_too(tmp_path, rng, described, byt
     pixels = rng.integers(0, 999, (4, 3, 64, 96)).astype("uint16")
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, pixels, imagej=True, metadata={"axes": "ZCYX"}, truncate=True)
-    (got,) = described(path).read(0, 2, [(10, 12, 3, 5)])
+    file = opened_before(described(path), bytes_read)
+    (got,) = file.read(0, 2, [(10, 12, 3, 5)])
     np.testing.assert_array_equal(got, pixels[2, :, 10:12, 3:5])
     start = segment_ranges(path)[0][0]
     first = [start + ((2 * 3 + c) * 64 + 10) * 192 for c in range(3)]
@@ -188,13 +206,14 @@ def test_memory_is_a_segment_and_a_band(tmp_path, described, options, segment_by
     tifffile.imwrite(path, pixels, **options)
     file = described(path)
     windows = np.array([(0, 64, 0, 64), (100, 164, 3000, 3064), (4032, 4096, 4032, 4096)])
-    out = [np.empty((1, 64, 64), "uint16") for _ in windows]
+    boxes = np.concatenate([np.tile([0, 1, 0, 1], (3, 1)), windows], axis=1)
+    out = [np.empty((1, 1, 64, 64), "uint16") for _ in windows]
     peaks = []
 
     def measure():
         # A thread of its own: it has no buffers from earlier tests.
         tracemalloc.start()
-        read.read_windows(file.source, 0, 0, windows, out)
+        read_boxes(file.source, file.options, boxes, copying(out, boxes))
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
 
@@ -202,10 +221,10 @@ def test_memory_is_a_segment_and_a_band(tmp_path, described, options, segment_by
     thread.start()
     thread.join()
     for (y0, y1, x0, x1), got in zip(windows.tolist(), out, strict=True):
-        np.testing.assert_array_equal(got[0], pixels[y0:y1, x0:x1])
+        np.testing.assert_array_equal(got[0, 0], pixels[y0:y1, x0:x1])
     # A band, a segment compressed, decoded, and once more while a predictor or padding copies it;
     # a megabyte for the file's directory (4096 strips) and Python itself.
-    assert peaks[0] < read.BAND_BYTES + 3 * segment_bytes + 1_000_000
+    assert peaks[0] < BAND_BYTES + 3 * segment_bytes + 1_000_000
 
 
 def test_bands_are_short_where_rows_are_long(tmp_path, described, bytes_read):
@@ -213,7 +232,8 @@ def test_bands_are_short_where_rows_are_long(tmp_path, described, bytes_read):
     pixels = np.arange(2 * 700_000, dtype="uint16").reshape(2, 700_000)
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, pixels, rowsperstrip=2)
-    (got,) = described(path).read(0, 0, [(0, 2, 650_000, 700_000)])
+    file = opened_before(described(path), bytes_read)
+    (got,) = file.read(0, 0, [(0, 2, 650_000, 700_000)])
     np.testing.assert_array_equal(got[0], pixels[:, 650_000:])
     assert len(bytes_read) == 2
 
@@ -235,7 +255,7 @@ def test_many_threads_read_one_file(tmp_path, rng, described):
 
 
 def test_few_files_stay_open(tmp_path, described, monkeypatch):
-    monkeypatch.setattr(read, "MAX_OPEN_FILES", 5)
+    monkeypatch.setattr(opened, "MAX_OPEN_IMAGES", 5)
     files = []
     for number in range(12):
         path = tmp_path / f"{number}.tif"
@@ -262,23 +282,26 @@ def test_channels_from_several_files(tmp_path, rng, described):
         options = [{"tile": (16, 16)}, {"compression": "zlib", "rowsperstrip": 3}, {}][number]
         tifffile.imwrite(path, pixels[number], **options)
         parts.append(described(path))
+    planes = np.zeros((1, 3, 1, 4), np.int32)
+    planes[0, :, 0, 0] = 2, 0, 1
     source = ImageSource(
         "image",
         tuple(part.source.paths[0] for part in parts),
         tuple(part.info.identity for part in parts),
-        np.array([2, 0, 0, 0, 0, 0, 1, 0, 0], np.int32).reshape(1, 3, 1, 3),
-        (20, 24),
-        np.dtype("uint16"),
+        ((), (), ()),
+        0,
+        ImageKind(planes, as_level([(1, 20, 24)], 0), (1, 1, 1, 16, 16), np.dtype("uint16")),
     )
-    out = np.empty((1, 3, 5, 6), "uint16")
-    read.read_windows(source, 0, 0, np.array([[3, 8, 17, 23]]), out)
-    np.testing.assert_array_equal(out[0], pixels[[2, 0, 1], 3:8, 17:23])
+    (got,) = replace(parts[0], source=source).read(0, 0, [(3, 8, 17, 23)])
+    np.testing.assert_array_equal(got, pixels[[2, 0, 1], 3:8, 17:23])
 
 
 def test_a_wider_type_takes_the_same_values(tmp_path, described):
     pixels = np.array([[0, 65535], [1, 32768]], "uint16")
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, pixels, byteorder=">")
+    file = described(path)
+    boxes = np.array([[0, 1, 0, 1, 0, 2, 0, 2]])
     out = np.empty((1, 1, 2, 2), "float32")
-    read.read_windows(described(path).source, 0, 0, np.array([[0, 2, 0, 2]]), out)
+    read_boxes(file.source, file.options, boxes, copying([out], boxes))
     np.testing.assert_array_equal(out[0, 0], pixels.astype("float32"))

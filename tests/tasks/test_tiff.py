@@ -2,13 +2,16 @@
 
 import math
 
+import hypothesis
 import imagecodecs
 import numpy as np
 import pytest
 import tifffile
+from hypothesis import strategies as st
 
-from patchmill.tasks import read
-from patchmill.tasks.tiff import describe
+from patchmill.tasks import tiff_image, tiff_segments
+from patchmill.tasks.image import ImageOptions
+from patchmill.tasks.tiff import open_tiff
 
 DTYPES = ("uint8", "uint16", "uint32", "int16", "float32")
 STRIPS = {"one row": 1, "seven rows": 7, "one strip": 53}
@@ -38,22 +41,59 @@ def some_windows(rng, height, width, n=12):
 
 
 @pytest.fixture
-def assert_same(described, whole, rng, monkeypatch):
+def opened():
+    """Return a function that opens a TIFF; closed at the end."""
+    images = []
+
+    def open_it(path, **options):
+        images.append(open_tiff(str(path), ImageOptions(**options)))
+        return images[-1]
+
+    yield open_it
+    for image in images:
+        image.close()
+
+
+def five(image, level=0):
+    """Lengths of (t, c, z, y, x)."""
+    lengths = dict(zip(image.axes, image.shapes[level], strict=True))
+    return tuple(lengths.get(axis, 1) for axis in "TCZYX")
+
+
+def read_plane(image, t, z, window, level=0):
+    """A window (y0, y1, x0, x1) of all channels of a plane, shape (c, y, x)."""
+    y0, y1, x0, x1 = window
+    at = {"T": slice(t, t + 1), "Z": slice(z, z + 1), "Y": slice(y0, y1), "X": slice(x0, x1)}
+    channels = five(image, level)[1]
+    at["C"] = slice(0, channels)
+    pixels = image.read(level, tuple(at[axis] for axis in image.axes))
+    assert pixels.shape == tuple(at[axis].stop - at[axis].start for axis in image.axes)
+    assert pixels.dtype == image.dtype
+    assert pixels.dtype.isnative
+    return pixels.reshape(channels, y1 - y0, x1 - x0)
+
+
+@pytest.fixture
+def assert_same(whole, rng, monkeypatch, opened):
     """Return a function that compares windows of all planes with tifffile's `asarray`."""
 
     def check(path, axes=None):
-        file, expected = described(path, axes), whole(path, axes)
-        assert file.info.shape == expected.shape
-        assert file.source.dtype == expected.dtype.newbyteorder("=")
+        expected = whole(path, axes)
         n_t, _, n_z, height, width = expected.shape
         windows = some_windows(rng, height, width)
         # Bands of a megabyte hold all of a small image; short ones show their seams.
-        for band_bytes in (read.BAND_BYTES, 700):
-            monkeypatch.setattr(read, "BAND_BYTES", band_bytes)
+        for band_bytes in (tiff_segments.BAND_BYTES, 700):
+            monkeypatch.setattr(tiff_segments, "BAND_BYTES", band_bytes)
+            monkeypatch.setattr(tiff_image, "BAND_BYTES", band_bytes)
+            image = opened(path, axes=axes)
+            image.check()
+            assert five(image) == expected.shape
+            assert image.dtype == expected.dtype.newbyteorder("=")
             for t, z in np.ndindex(n_t, n_z):
-                for (y0, y1, x0, x1), pixels in zip(windows, file.read(t, z, windows), strict=True):
+                for y0, y1, x0, x1 in windows:
+                    pixels = read_plane(image, t, z, (y0, y1, x0, x1))
                     np.testing.assert_array_equal(pixels, expected[t, :, z, y0:y1, x0:x1])
-        return file.info
+        return image
 
     return check
 
@@ -67,8 +107,10 @@ def test_raw(tmp_path, rng, assert_same, layout, bigtiff, byteorder, dtype):
     path = tmp_path / "a.tif"
     pixels = noise(rng, (53, 47), dtype)
     tifffile.imwrite(path, pixels, byteorder=byteorder, bigtiff=bigtiff, metadata=None, **options)
-    info = assert_same(path)
-    assert info.segment == ((16, 32) if layout == "tiles" else (53, 47))
+    image = assert_same(path)
+    # Rows of raw strips are read as they are needed.
+    assert image.segments == (((16, 32) if layout == "tiles" else (1, 47)),)
+    assert (image.band_bytes == 0) == (layout == "tiles")
 
 
 COMPRESSED = [
@@ -92,10 +134,9 @@ def test_compressed(tmp_path, rng, assert_same, codec, predictor, dtype, layout)
     pixels = noise(rng, (53, 47), dtype)
     tifffile.imwrite(path, pixels, compression=codec, predictor=predictor, **options)
     np.testing.assert_array_equal(tifffile.imread(path), pixels)
-    info = assert_same(path)
+    image = assert_same(path)
     rows = STRIPS.get(layout, 0)
-    assert info.segment == ((16, 32) if layout == "tiles" else (rows, 47))
-    assert info.segment_bytes == math.prod(info.segment) * pixels.itemsize
+    assert image.segments == (((16, 32) if layout == "tiles" else (rows, 47)),)
 
 
 @pytest.mark.parametrize("byteorder", ["<", ">"])
@@ -116,11 +157,10 @@ def test_rgb(tmp_path, rng, assert_same, tile, compression, planarconfig, predic
         byteorder=byteorder,
         **options,
     )
-    info = assert_same(path)
-    assert info.channels == ("R", "G", "B")
-    assert info.samples == 3
-    together = 3 if planarconfig == "contig" else 1
-    assert info.segment_bytes == math.prod(info.segment) * 2 * together
+    image = assert_same(path)
+    assert image.axes == "CYX"
+    assert image.channels == ("R", "G", "B")
+    assert image.segments[0][0] == (3 if planarconfig == "contig" else 1)
 
 
 @pytest.mark.parametrize("planarconfig", ["contig", "separate"])
@@ -131,8 +171,8 @@ def test_samples_that_are_not_colours(tmp_path, rng, assert_same, samples, plana
     tifffile.imwrite(
         path, noise(rng, shape, "uint16"), photometric="minisblack", planarconfig=planarconfig
     )
-    info = assert_same(path)
-    assert info.channels == ("",) * samples
+    image = assert_same(path)
+    assert image.channels == ("",) * samples
 
 
 @pytest.mark.parametrize("planarconfig", ["contig", "separate"])
@@ -148,7 +188,7 @@ def test_pages_of_samples(tmp_path, rng, assert_same, planarconfig):
         compression="zlib",
         metadata={"axes": axes},
     )
-    assert assert_same(path).shape == (1, 3, 4, 20, 24)
+    assert five(assert_same(path)) == (1, 3, 4, 20, 24)
 
 
 @pytest.mark.parametrize("colour", ["grey", "rgb"])
@@ -203,7 +243,7 @@ def test_jpeg_pages_that_have_tables_of_their_own(tmp_path, assert_same, whole):
             )
     pages = whole(path)
     assert (pages[0, 0] != pages[0, 1]).any()
-    assert assert_same(path).shape == (1, 2, 1, 32, 32)
+    assert five(assert_same(path)) == (1, 2, 1, 32, 32)
 
 
 def test_min_is_white_and_palette_are_kept_as_stored(tmp_path, rng, assert_same):
@@ -214,8 +254,8 @@ def test_min_is_white_and_palette_are_kept_as_stored(tmp_path, rng, assert_same)
     colormap = rng.integers(0, 2**16, (3, 256), "uint16")
     path = tmp_path / "palette.tif"
     tifffile.imwrite(path, pixels, photometric="palette", colormap=colormap)
-    info = assert_same(path)
-    assert info.shape == (1, 1, 1, 20, 24)
+    image = assert_same(path)
+    assert five(image) == (1, 1, 1, 20, 24)
 
 
 @pytest.mark.parametrize("compression", [None, "zlib"])
@@ -244,9 +284,9 @@ def test_stacks(tmp_path, rng, assert_same, kind, axes, shape, compression):
         compression=compression,
         metadata={"axes": axes},
     )
-    info = assert_same(path)
+    image = assert_same(path)
     lengths = dict(zip(axes, shape, strict=True))
-    assert info.shape == tuple(lengths.get(axis, 1) for axis in "TCZYX")
+    assert five(image) == tuple(lengths.get(axis, 1) for axis in "TCZYX")
 
 
 @pytest.mark.parametrize(
@@ -297,7 +337,7 @@ def test_planes_without_pages_of_either_byte_order(tmp_path, rng, assert_same, d
     assert_same(path)
 
 
-def test_ome_names_and_sizes(tmp_path, rng):
+def test_ome_names_and_sizes(tmp_path, rng, opened):
     path = tmp_path / "a.ome.tif"
     tifffile.imwrite(
         path,
@@ -314,30 +354,30 @@ def test_ome_names_and_sizes(tmp_path, rng):
             "PhysicalSizeZUnit": "mm",
         },
     )
-    info = describe(str(path))
-    assert info.channels == ("DAPI", "GFP", "bright field")
-    assert info.voxel_um == pytest.approx((2.0, 0.325, 0.325))
-    assert info.shape == (1, 3, 2, 20, 24)
+    image = opened(path)
+    assert image.channels == ("DAPI", "GFP", "bright field")
+    assert image.voxel_um == pytest.approx((2.0, 0.325, 0.325))
+    assert five(image) == (1, 3, 2, 20, 24)
 
 
-def test_what_ome_does_not_say_is_unknown(tmp_path, rng):
+def test_what_ome_does_not_say_is_unknown(tmp_path, rng, opened):
     path = tmp_path / "a.ome.tif"
     tifffile.imwrite(
         path,
         noise(rng, (20, 24), "uint16"),
         metadata={"axes": "YX", "PhysicalSizeX": 3, "PhysicalSizeXUnit": "pixel"},
     )
-    info = describe(str(path))
-    assert info.channels == ("",)
-    assert all(math.isnan(value) for value in info.voxel_um)
+    image = opened(path)
+    assert image.channels == ("",)
+    assert all(math.isnan(value) for value in image.voxel_um)
 
 
 def test_axes_are_as_told(tmp_path, rng, assert_same):
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, noise(rng, (6, 20, 24), "uint16"), photometric="minisblack")
-    assert assert_same(path, "CYX").shape == (1, 6, 1, 20, 24)
-    assert assert_same(path, "TYX").shape == (6, 1, 1, 20, 24)
-    assert assert_same(path, "ZYX").shape == (1, 1, 6, 20, 24)
+    assert five(assert_same(path, "CYX")) == (1, 6, 1, 20, 24)
+    assert five(assert_same(path, "TYX")) == (6, 1, 1, 20, 24)
+    assert five(assert_same(path, "ZYX")) == (1, 1, 6, 20, 24)
 
 
 def test_sparse_tiles_hold_what_tifffile_fills_in(tmp_path, rng, assert_same):
@@ -358,22 +398,50 @@ def test_sparse_tiles_hold_what_tifffile_fills_in(tmp_path, rng, assert_same):
     assert_same(path)
 
 
-def test_a_pyramid_is_its_largest_level(tmp_path, rng, assert_same):
+def test_a_pyramid_has_its_levels(tmp_path, rng, assert_same, opened):
     path = tmp_path / "a.ome.tif"
     pixels = noise(rng, (2, 64, 96), "uint16")
     options = {"tile": (16, 16), "compression": "zlib", "photometric": "minisblack"}
     with tifffile.TiffWriter(path) as tif:
-        tif.write(pixels, subifds=1, metadata={"axes": "CYX"}, **options)
+        tif.write(pixels, subifds=2, metadata={"axes": "CYX"}, **options)
         tif.write(pixels[:, ::2, ::2], subfiletype=1, **options)
-    info = assert_same(path)
-    assert info.shape == (1, 2, 1, 64, 96)
+        tif.write(pixels[:, ::4, ::4], subfiletype=1, **options)
+    assert_same(path)
+    image = opened(path)
+    assert image.shapes == ((2, 64, 96), (2, 32, 48), (2, 16, 24))
+    for level, step in enumerate((1, 2, 4)):
+        _, height, width = image.shapes[level]
+        found = read_plane(image, 0, 0, (0, height, 0, width), level)
+        np.testing.assert_array_equal(found, pixels[:, ::step, ::step])
 
 
-def test_the_identity_may_include_the_content(tmp_path, rng):
-    path = tmp_path / "a.tif"
-    tifffile.imwrite(path, noise(rng, (20, 24), "uint16"))
-    info = describe(str(path), content=True)
-    assert info.identity.size_bytes == path.stat().st_size
-    assert info.identity.mtime_ns == path.stat().st_mtime_ns
-    assert len(info.identity.sha256) == 64
-    assert describe(str(path)).identity.sha256 == ""
+@hypothesis.given(data=st.data())
+@hypothesis.settings(max_examples=60, deadline=None)
+def test_any_window_of_any_layout(tmp_path_factory, data):
+    """Whatever the sizes of image, strips and tiles are, and wherever the window lies."""
+    height, width = data.draw(st.integers(1, 70)), data.draw(st.integers(1, 70))
+    samples = data.draw(st.sampled_from([1, 3]))
+    separate = samples > 1 and data.draw(st.booleans())
+    options = {"compression": data.draw(st.sampled_from([None, "zlib"]))}
+    if data.draw(st.booleans()):
+        options["tile"] = (16 * data.draw(st.integers(1, 4)), 16 * data.draw(st.integers(1, 4)))
+    else:
+        options["rowsperstrip"] = data.draw(st.integers(1, 80))
+    shape = {1: (height, width), 3: (height, width, 3)}[samples]
+    pixels = np.arange(math.prod(shape), dtype="uint16").reshape(shape)
+    stored = pixels.transpose(2, 0, 1) if separate else pixels
+    if samples > 1:
+        options["planarconfig"] = "separate" if separate else "contig"
+    path = tmp_path_factory.mktemp("any") / "a.tif"
+    photometric = "rgb" if samples > 1 else "minisblack"
+    tifffile.imwrite(path, stored, photometric=photometric, metadata=None, **options)
+    expected = pixels.transpose(2, 0, 1) if samples > 1 else pixels[None]
+    image = open_tiff(str(path), ImageOptions())
+    try:
+        for _ in range(5):
+            y0, x0 = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
+            y1, x1 = data.draw(st.integers(y0 + 1, height)), data.draw(st.integers(x0 + 1, width))
+            found = read_plane(image, 0, 0, (y0, y1, x0, x1))
+            np.testing.assert_array_equal(found, expected[:, y0:y1, x0:x1])
+    finally:
+        image.close()
