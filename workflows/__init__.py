@@ -9,7 +9,17 @@ sections.py       the recipe's tables, each with what can be checked inside it
 values.py         the kinds of value that keys take
 dtypes.py         the types that pixels may have
 problems.py       turns what is wrong with a recipe into one message
-files.py          files to images, by the pattern
+files.py          finds files, joins them to images, and columns to these
+image_files.py    an image as files and columns
+gather.py         files to images, by pattern or manifest
+complete.py       whether images have all their files
+manifest.py       the table that lists the files
+metadata.py       a plate map, or labels, joined to images
+wells.py          A1, a01 and A01
+text_table.py     CSV and parquet as texts
+column_faults.py  whether a name is a column of the images
+image_columns.py  which columns a recipe uses, and whether it can
+places.py         where files lie
 globs.py          finds files, and says why it finds none
 natural.py        sorting as people do
 survey.py         what every file holds: on the cluster, or from the cache

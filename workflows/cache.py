@@ -1,7 +1,7 @@
 """What surveys have found, kept outside any store so that a second look costs nothing.
 
-One small JSON file per source file, in `$PATCHMILL_CACHE` or `~/.cache/patchmill`, keyed by the
-source's path and identity and by the options of the survey, never by thresholds.
+Small JSON files in `$PATCHMILL_CACHE` or `~/.cache/patchmill`, keyed by a source's path and identity
+and by the options of the survey, never by thresholds.
 """
 
 from __future__ import annotations
@@ -10,16 +10,23 @@ import hashlib
 import json
 import os
 import uuid
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter
 
-from ..tasks.source import FileIdentity, FileInfo
+from ..tasks.identity import identity_of
+from ..tasks.image import ImageOptions
+from ..tasks.source import FileIdentity, FileInfo, ImageSource, SourceError
 
 #: Raised whenever the survey of a file finds more, or something else, than it did.
-SURVEY_VERSION = 1
+SURVEY_VERSION = 2
+#: Raised whenever another plane may be called the sharpest.
+FOCUS_VERSION = 1
 _FILE_INFO = TypeAdapter(FileInfo)
+_PLANES = TypeAdapter(list[list[int]])
 
 
 def cache_folder() -> Path:
@@ -31,39 +38,119 @@ def cache_folder() -> Path:
     return Path(base) / "patchmill"
 
 
+class Cache:
+    """Small JSON texts by key, one file each.
+
+    Parameters
+    ----------
+    kind
+        Of what is kept: a folder.
+    options
+        JSON values that are part of every key.
+    """
+
+    def __init__(self, kind: str, options: Sequence[Any]) -> None:
+        self._folder = cache_folder() / kind
+        self._options = list(options)
+
+    def _path(self, key: Sequence[Any]) -> Path:
+        digest = hashlib.sha256(json.dumps([*key, *self._options]).encode()).hexdigest()
+        return self._folder / digest[:2] / f"{digest[2:]}.json"
+
+    def read(self, key: Sequence[Any]) -> bytes | None:
+        """Return a text; None where there is none, or it cannot be read."""
+        try:
+            return self._path(key).read_bytes()
+        except OSError:
+            return None
+
+    def write(self, key: Sequence[Any], text: str) -> None:
+        """Keep a text; where the folder cannot be written, do without."""
+        target = self._path(key)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            attempt = target.with_suffix(f".{uuid.uuid4().hex}")
+            attempt.write_text(text)
+            attempt.replace(target)
+        except OSError:
+            return
+
+
+def _option_values(options: ImageOptions) -> dict[str, Any]:
+    # How long a task may take says nothing about what is in a file.
+    return asdict(replace(options, max_seconds=0))
+
+
 class SurveyCache:
     """Finds and keeps what was found in a file.
 
     Parameters
     ----------
-    axes, content
-        The options of the survey, as in `patchmill.tasks.tiff.describe`.
+    options, content
+        Of the survey, as in `patchmill.tasks.survey.describe`.
     """
 
-    def __init__(self, axes: str | None, content: bool) -> None:
-        self._options = [SURVEY_VERSION, axes, content]
-        self._folder = cache_folder() / "survey"
+    def __init__(self, options: ImageOptions, content: bool) -> None:
+        self._cache = Cache("survey", [SURVEY_VERSION, _option_values(options), content])
+        self._options = options
 
-    def _path(self, path: str, identity: FileIdentity) -> Path:
-        key = [path, identity.size_bytes, identity.mtime_ns, *self._options]
-        digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()
-        return self._folder / digest[:2] / f"{digest[2:]}.json"
+    def _identity(self, *paths: str) -> FileIdentity:
+        return identity_of(paths, content=False, storage=self._options.storage)
 
-    def get(self, path: str, identity: FileIdentity) -> FileInfo | None:
+    def get(self, path: str) -> FileInfo | None:
         """Return what was found in the file as it is now, None where it was not surveyed."""
+        if self._options.reader is not None:
+            return None  # a user's own function, which may be another tomorrow
         try:
-            return _FILE_INFO.validate_json(self._path(path, identity).read_bytes())
-        except (OSError, ValueError):
-            # Not there, or not readable: the file is surveyed again.
-            return None
+            own = self._identity(path)
+            found = self._cache.read([path, own.size_bytes, own.mtime_ns])
+            info = None if found is None else _FILE_INFO.validate_json(found)
+            if info is not None and info.members:
+                changed = replace(info.identity, sha256="") != self._identity(*info.members)
+                return None if changed else info
+            return info
+        except ValueError:
+            return None  # the survey's task says what is wrong
 
     def put(self, path: str, info: FileInfo) -> None:
-        """Keep what was found; where the folder cannot be written, do without."""
-        target = self._path(path, info.identity)
+        """Keep what was found."""
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            attempt = target.with_suffix(f".{uuid.uuid4().hex}")
-            attempt.write_text(json.dumps(asdict(info)))
-            attempt.replace(target)
-        except OSError:
+            own = self._identity(path) if info.members else info.identity
+        except SourceError:
             return
+        self._cache.write([path, own.size_bytes, own.mtime_ns], json.dumps(asdict(info)))
+
+
+class FocusCache:
+    """Finds and keeps which planes of an image are the sharpest.
+
+    Parameters
+    ----------
+    options, channels
+        As in `patchmill.tasks.sharpest.find_sharpest`.
+    """
+
+    def __init__(self, options: ImageOptions, channels: Sequence[int]) -> None:
+        values = [FOCUS_VERSION, _option_values(options), list(channels)]
+        self._cache = Cache("focus", values)
+
+    def _key(self, source: ImageSource) -> list[Any]:
+        return [
+            [[i.size_bytes, i.mtime_ns] for i in source.identities],
+            list(source.paths),
+            source.item,
+            source.kind.resolution.level,
+            source.kind.planes.tolist(),
+        ]
+
+    def get(self, source: ImageSource) -> list[list[int]] | None:
+        """Return the planes, a list of channels for each time; None where nobody looked."""
+        found = self._cache.read(self._key(source))
+        try:
+            return None if found is None else _PLANES.validate_json(found)
+        except ValueError:
+            return None
+
+    def put(self, source: ImageSource, planes: list[list[int]]) -> None:
+        """Keep the planes."""
+        self._cache.write(self._key(source), json.dumps(planes))

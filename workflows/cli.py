@@ -54,6 +54,18 @@ def cli() -> None:
     """Mill large microscopy images into patches once, and feed them to training fast."""
 
 
+class AnyStore(click.Path):
+    """A path, or a URL as it was written."""
+
+    name = "path or URL"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Path | str:
+        """Return either, see `click.ParamType.convert`."""
+        return value if is_remote(value) else Path(str(super().convert(value, param, ctx)))
+
+
 class LocalStore(click.Path):
     """The folder of a store; one with an address is an error that says what reads those."""
 
@@ -88,7 +100,12 @@ def plan_command(recipe: Path, as_json: bool) -> None:
 @cli.command("prepare")
 @recipe_argument
 @click.option(
-    "-o", "--output", "store", required=True, type=click.Path(path_type=Path), help="The store."
+    "-o",
+    "--output",
+    "store",
+    required=True,
+    type=AnyStore(),
+    help="The store: a folder, s3://…, gs://… or az://….",
 )
 @click.option("--workers", type=click.IntRange(1), help="Processes; one per core by default.")
 @click.option("--threads", type=click.IntRange(1), help="Threads of each; 1 by default.")
@@ -105,15 +122,21 @@ def plan_command(recipe: Path, as_json: bool) -> None:
     type=click.Path(path_type=Path),
     help="Write Dask's own report to this HTML file.",
 )
+@click.option(
+    "--run-folder",
+    type=click.Path(path_type=Path),
+    help="For a store with a URL: where the run keeps its ledger; NAME.zarr.run by default.",
+)
 @plain_errors
 def prepare_command(
     recipe: Path,
-    store: Path,
+    store: Path | str,
     workers: int | None,
     threads: int | None,
     memory_limit: str,
     overwrite: bool,
     report: Path | None,
+    run_folder: Path | None,
 ) -> None:
     """Cut the images of a RECIPE into a store; the same command goes on where it was left."""
     outcome = prepare(
@@ -124,6 +147,7 @@ def prepare_command(
         memory_limit=memory_limit,
         overwrite=overwrite,
         report=report,
+        run_folder=run_folder,
         progress=Live,
     )
     n_cut = f"{outcome.cut:,} shards cut"
@@ -134,11 +158,11 @@ def prepare_command(
 
 
 @cli.command("info")
-@store_argument
+@click.argument("store", type=AnyStore())
 @json_option
 @plain_errors
-def info_command(store: Path, as_json: bool) -> None:
-    """Say what a STORE holds."""
+def info_command(store: Path | str, as_json: bool) -> None:
+    """Say what a STORE holds, in a folder or at a URL."""
     _print(describe_store(store), store_lines, as_json)
 
 

@@ -15,7 +15,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import BloscCname, BloscCodec, Crc32cCodec, VLenUTF8Codec
 
-from ..tasks.cut import PatchSpec
+from ..tasks.patches import PatchSpec
 
 # Blocks of multithreaded blosc land in order of completion: the bytes would differ run by run.
 numcodecs.blosc.use_threads = False
@@ -35,7 +35,7 @@ def add_field(
     group: zarr.Group, name: str, rows: int, patch: PatchSpec, axes: Sequence[str]
 ) -> None:
     """Make the array of a field: one patch per chunk, `rows_per_shard` chunks in a shard."""
-    one = (patch.channels, *patch.stored_size)
+    one = patch.shape
     compressors: list[Any] = [Crc32cCodec()]
     if patch.codec != "none":
         blosc = BloscCodec(

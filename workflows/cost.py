@@ -9,13 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..tasks.cut import PatchSpec
-from ..tasks.grid import source_span
+from ..tasks.patches import PatchSpec
+from ..tasks.source import ImageKind
 from .images import SurveyedImage
 from .rows import Rows
+from .spans import level_span
 
 #: What a task holds beside patches and a segment: write buffer, a band of strips, an index.
 FIXED_BYTES = 8_000_000
+#: Segments that are smaller than this part of a patch are counted by the dozen.
+COUNTED_PER_PATCH = 4
 
 
 @dataclass(frozen=True)
@@ -43,31 +46,46 @@ class Cost:
 def cost_of(images: Sequence[SurveyedImage], rows: Rows, patch: PatchSpec) -> Cost:
     """Work out the price of the rows."""
     decoded, needed = _segments(images, rows, patch)
-    segment_bytes = max((image.segment_bytes for image in images), default=0)
-    # The window of a patch with a border is copied to be measured, and a mirrored patch once more.
-    copies = 2 * patch.nbytes if patch.margin_px else 0
+    kinds = {id(image.source.kind): image.source.kind for image in images}.values()
     return Cost(
         patch_bytes=len(rows) * patch.nbytes,
         decoded_bytes=decoded,
         needed_bytes=needed,
         # A compressed segment is at most about as large as what it holds.
-        peak_bytes=_most_rows_at_once(rows, patch.rows_per_shard) * patch.nbytes
-        + copies
-        + 2 * segment_bytes
+        peak_bytes=_most_rows_at_once(rows, patch.rows_per_shard)
+        * max((_row_bytes(kind, patch) for kind in kinds), default=0)
+        # A window with a border is copied to be measured, and a mirrored patch once more.
+        + (2 * patch.nbytes if patch.margin_px else 0)
+        + max((2 * _segment_bytes(kind) + kind.held_bytes for kind in kinds), default=0)
         + FIXED_BYTES,
     )
 
 
+def _row_bytes(kind: ImageKind, patch: PatchSpec) -> int:
+    """Return what a task holds for each row: the patch, its sums, and what these are of."""
+    nbytes, pixels = patch.nbytes, math.prod(patch.shape)
+    zoomed = kind.resolution.zoom != (1.0, 1.0, 1.0)
+    projected = (patch.project_z, patch.project_t)
+    if zoomed or "mean" in projected:
+        nbytes += 8 * pixels
+    if zoomed and "max" in projected:
+        nbytes += int(pixels * math.prod(kind.resolution.zoom)) * kind.dtype.itemsize
+    return nbytes
+
+
+def _segment_bytes(kind: ImageKind) -> int:
+    return math.prod(kind.segment) * kind.dtype.itemsize
+
+
 def _most_rows_at_once(rows: Rows, rows_per_shard: int) -> int:
-    """Return the longest run of rows of one plane in one shard: a task holds these at once."""
+    """Return the longest run of rows of one image in one shard: a task holds these at once."""
     n = len(rows)
     if not n:
         return 0
     starts = np.zeros(n, bool)
     starts[::rows_per_shard] = True
-    for name in ("image", "t", "z"):
-        values = rows.columns[name]
-        starts[1:] |= values[1:] != values[:-1]
+    image = rows.columns["image"]
+    starts[1:] |= image[1:] != image[:-1]
     return int(np.diff(np.flatnonzero(starts), append=n).max())
 
 
@@ -78,40 +96,88 @@ def _segments(images: Sequence[SurveyedImage], rows: Rows, patch: PatchSpec) -> 
     order = np.argsort(columns["image"], kind="stable")
     edges = np.searchsorted(columns["image"][order], np.arange(len(images) + 1))
     decoded = needed = 0
+    known: dict[tuple[int, bytes], int] = {}
     for number, image in enumerate(images):
         own = order[edges[number] : edges[number + 1]]
         if not own.size:
             continue
-        y, x = columns["y"][own].astype(np.int64), columns["x"][own].astype(np.int64)
-        t, z = columns["t"][own].astype(np.int64), columns["z"][own].astype(np.int64)
-        plane = t * image.shape[2] + z
-        at, row = _touched(y, x, patch, image)
-        at = at + plane[row] * (int(at.max()) + 1)
-        once = len(np.unique(at))
-        often = len(np.unique(at + (shard[own][row] - shard[own].min()) * (int(at.max()) + 1)))
-        nbytes = math.prod(image.segment) * image.shape[1] * image.source.dtype.itemsize
-        needed += once * nbytes
-        decoded += often * nbytes
+        kind = image.source.kind
+        places = np.stack([columns[axis][own].astype(np.int64) for axis in "tzyx"])
+        if shard[own[0]] == shard[own[-1]]:
+            # Many small images of one kind: what one costs, all cost.
+            key = (id(kind), places.tobytes())
+            if key not in known:
+                known[key], _ = _image_segments(places, shard[own], patch, image)
+            once = often = known[key]
+        else:
+            once, often = _image_segments(places, shard[own], patch, image)
+        needed += once
+        decoded += often
     return decoded, needed
 
 
+def _image_segments(
+    places: NDArray[np.int64], shard: NDArray[np.int64], patch: PatchSpec, image: SurveyedImage
+) -> tuple[int, int]:
+    """Count the bytes under the patches of one image: each segment once, and once per shard.
+
+    Parameters
+    ----------
+    places
+        Shape (4, n): t, and z, y and x of the windows in level-0 pixels.
+    shard
+        Shape (n,): of each patch, ascending.
+    """
+    kind = image.source.kind
+    at, row = _touched(places[1:], patch, kind)
+    if patch.project_t:
+        times = np.zeros(len(shard), np.int64)
+        repeats = -(-len(kind.planes) // kind.segment[0])
+    else:
+        times, repeats = places[0] // kind.segment[0], 1
+    count = int(at.max()) + 1
+    at = at + times[row] * count
+    count *= int(times.max()) + 1
+    together = -(-image.shape[1] // kind.segment[1]) * repeats
+    height, width = _coarse(kind, patch)
+    nbytes = math.prod(kind.segment[:3]) * height * width * kind.dtype.itemsize * together
+    once = len(np.unique(at))
+    often = len(np.unique(at + (shard[row] - shard.min()) * count))
+    return once * nbytes, often * nbytes
+
+
+def _coarse(kind: ImageKind, patch: PatchSpec) -> tuple[int, int]:
+    """Return (height, width) of segments to count in: small ones are counted by the dozen."""
+    lengths = []
+    for axis in (1, 2):
+        segment, length = kind.segment[2 + axis], kind.resolution.shape[axis]
+        wanted = int(patch.stored_size[axis] * kind.resolution.zoom[axis]) // COUNTED_PER_PATCH
+        lengths.append(min(-(-wanted // segment) * segment, length) or segment)
+    return lengths[0], lengths[1]
+
+
 def _touched(
-    y: NDArray[np.int64], x: NDArray[np.int64], patch: PatchSpec, image: SurveyedImage
+    corners: NDArray[np.int64], patch: PatchSpec, kind: ImageKind
 ) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
     """Return the number of every segment that each patch touches, and the patch."""
-    reflect = patch.pad == "reflect"
+    resolution = kind.resolution
+    segment = (kind.segment[2], *_coarse(kind, patch))
     first, count = [], []
-    for axis, starts in enumerate((y, x)):
-        low, high = source_span(
-            starts - patch.margin_px, patch.stored_size[axis], image.shape[3 + axis], reflect
-        )
-        first.append(low // image.segment[axis])
-        count.append((high - 1) // image.segment[axis] - first[-1] + 1)
-    across = -(-image.shape[4] // image.segment[1])
+    for axis, own in enumerate(corners):
+        if axis == 0 and (patch.project_z or len(kind.planes[0, 0]) == 1):
+            low, high = np.zeros_like(own), np.full_like(own, resolution.shape[0])
+        else:
+            low, high = level_span(
+                own, axis, resolution, patch.stored_size, patch.margin_px, patch.pad == "reflect"
+            )
+        first.append(low // segment[axis])
+        count.append((high - 1) // segment[axis] - first[-1] + 1)
+    down, across = (-(-resolution.shape[axis] // segment[axis]) for axis in (1, 2))
     numbers, of_row = [], []
-    for dy in range(int(count[0].max())):
-        for dx in range(int(count[1].max())):
-            row = np.flatnonzero((count[0] > dy) & (count[1] > dx))
-            numbers.append((first[0][row] + dy) * across + first[1][row] + dx)
-            of_row.append(row)
+    for step in np.ndindex(*(int(n.max()) for n in count)):
+        touches = [n > s for n, s in zip(count, step, strict=True)]
+        row = np.flatnonzero(touches[0] & touches[1] & touches[2])
+        z, y, x = (f[row] + s for f, s in zip(first, step, strict=True))
+        numbers.append((z * down + y) * across + x)
+        of_row.append(row)
     return np.concatenate(numbers), np.concatenate(of_row)

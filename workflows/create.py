@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import zarr
 from ..reader.format import ATTRIBUTE, FORMAT
 from .columns import add_field
 from .planning import Plan
+from .resolutions import cut_voxel_um, wanted_voxel_um
 from .run_folder import RunFolder
 
 #: Fields that a store has; each is one array of the same rows and shards.
@@ -31,7 +32,7 @@ def create_store(plan: Plan, run: RunFolder) -> None:
     )
     for field in FIELDS:
         add_field(root, field, len(plan.rows), plan.patch, plan.axes)
-    run.move_into_place(staged, run.store)
+    run.store.put(staged)
 
 
 def attributes(plan: Plan, complete: bool) -> dict[str, Any]:
@@ -56,38 +57,42 @@ def attributes(plan: Plan, complete: bool) -> dict[str, Any]:
 
 
 def voxel_um(plan: Plan) -> dict[str, Any]:
-    """Return the voxel size, (z, y, x) in micrometres: what was asked for, and what there is.
+    """Return the voxel size of patches, (z, y, x) in micrometres: asked for, and what there is.
 
-    Nothing is rescaled, so the real one is the images' own; None where it is unknown or differs.
+    None where it is unknown, or where images differ.
     """
-    sizes = {
-        tuple(None if math.isnan(value) else value for value in image.voxel_um)
-        for image in plan.images
+    nominal = wanted_voxel_um(plan.recipe.patches)
+    sizes = {_or_none(cut_voxel_um(image)) for image in plan.images}
+    return {
+        "nominal": None if nominal is None else list(_or_none(nominal)),
+        "real": list(sizes.pop()) if len(sizes) == 1 else None,
     }
-    return {"nominal": None, "real": list(sizes.pop()) if len(sizes) == 1 else None}
 
 
-def consolidated(group: Path) -> dict[str, Any]:
+def _or_none(lengths: Sequence[float]) -> tuple[float | None, ...]:
+    return tuple(None if math.isnan(length) else length for length in lengths)
+
+
+def metadata_below(group: Path) -> dict[str, bytes]:
+    """Return every zarr.json of a group but its own, by its path in it, folder by folder."""
+    return {
+        path.relative_to(group).as_posix(): path.read_bytes()
+        for path in sorted(group.rglob("zarr.json"))
+        if path.parent != group
+    }
+
+
+def consolidated(below: Mapping[str, bytes]) -> dict[str, Any]:
     """Return a group's `consolidated_metadata`: what is below it, for readers that ask for it.
 
     Source: zarr-python's extension of zarr v3, which xarray looks for first.
     """
-    below = {
-        path.parent.relative_to(group).as_posix(): json.loads(path.read_text())
-        for path in sorted(group.rglob("zarr.json"))
-        if path.parent != group
-    }
-    for metadata in below.values():
+    found = {path.removesuffix("/zarr.json"): json.loads(data) for path, data in below.items()}
+    for metadata in found.values():
         metadata.pop("consolidated_metadata", None)
-    return {"kind": "inline", "must_understand": False, "metadata": below}
+    return {"kind": "inline", "must_understand": False, "metadata": found}
 
 
-def metadata_digests(store: Path) -> dict[str, str]:
+def metadata_digests(below: Mapping[str, bytes]) -> dict[str, str]:
     """Return the sha256 of every zarr.json below the root's, by its path in the store."""
-    found = {}
-    for folder, _, names in os.walk(store):
-        if "zarr.json" in names and Path(folder) != store:
-            path = Path(folder) / "zarr.json"
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            found[path.relative_to(store).as_posix()] = digest
-    return dict(sorted(found.items()))
+    return {path: hashlib.sha256(data).hexdigest() for path, data in sorted(below.items())}

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from distributed import Client
 from numpy.typing import NDArray
 
-from ..reader.errors import PatchmillError
+from ..reader.errors import PatchmillError, RemoteStoreError
 from ..reader.format import shard_name
 from ..tasks.cut import ShardResult, ShardSpec, cut_shard
 from ..tasks.source import SourceError
 from .ledger import Ledger
+from .patches_section import PatchesRecipe
 from .planning import Plan
 from .progress import Progress
+from .rows import Columns
 from .run_folder import RunFolder
 from .window import result_of, run_windowed
 
@@ -29,18 +32,25 @@ def shard_spec(plan: Plan, run: RunFolder, shard: int, void: frozenset[int]) -> 
     ndim = 1 + len(plan.axes)
     return ShardSpec(
         shard=shard,
-        path=str(run.store / "image" / shard_name(shard, ndim)),
-        tmp=str(run.tmp),
+        target=run.store.shard(f"image/{shard_name(shard, ndim)}", run.tmp),
         patch=plan.patch,
+        options=plan.recipe.images.options,
         images=tuple(images.tolist()),
         sources=tuple(plan.images[image].source for image in images.tolist()),
         source=source.astype(np.int32),
-        t=columns["t"].astype(np.int32),
-        z=columns["z"].astype(np.int32),
-        y=columns["y"].astype(np.int64),
-        x=columns["x"].astype(np.int64),
+        corners=_corners(plan.recipe.patches, columns),
         void=void & frozenset(images.tolist()),
     )
+
+
+def _corners(patches: PatchesRecipe, columns: Columns) -> NDArray[np.int64]:
+    """Return (t, z, y, x) of each row, where one plane that was chosen is the only one."""
+    corners = np.stack([columns[axis].astype(np.int64) for axis in "tzyx"], axis=1)
+    if isinstance(patches.t, int):
+        corners[:, 0] = 0
+    if patches.one_z:
+        corners[:, 1] = 0
+    return corners
 
 
 @dataclass
@@ -85,11 +95,19 @@ class Cutting:
         if np.isin(images[entry.valid], doubtful).any():
             # It holds pixels of a file that turned out to be damaged, and may be another by now.
             return False
-        path = self.run.store / "image" / shard_name(shard, 1 + len(self.plan.axes))
-        try:
-            return path.stat().st_size == entry.nbytes
-        except FileNotFoundError:
-            return False
+        return self._sizes.get(shard_name(shard, 1 + len(self.plan.axes))) == entry.nbytes
+
+    @cached_property
+    def _sizes(self) -> dict[str, int]:
+        """The size of each shard that an earlier run has left, by its name."""
+        return self.run.store.sizes("image")
+
+    def _add(self, result: ShardResult) -> None:
+        """Take note of a shard that is in its place."""
+        self._sizes[shard_name(result.shard, 1 + len(self.plan.axes))] = result.nbytes
+        self.ledger.add_shard(result)
+        self.newly_cut.add(result.shard)
+        self.progress.advance(result)
 
     def _valid(self, shard: int) -> NDArray[np.bool_]:
         """Return which rows of a shard are to have a patch."""
@@ -118,6 +136,11 @@ class Cutting:
             except SourceError as error:
                 self._fail(error, queue)
                 queue.append(shard)
+            except RemoteStoreError as error:
+                raise PatchmillError(
+                    f"shard {shard}: {error}; then run the same command again: what is finished "
+                    "stays finished"
+                ) from error
             except OSError as error:
                 raise PatchmillError(
                     f"shard {shard}: cannot write to {self.run.store}: {error}; make room or give "
@@ -125,9 +148,7 @@ class Cutting:
                 ) from error
             else:
                 if np.array_equal(result.valid, self._valid(shard)):
-                    self.ledger.add_shard(result)
-                    self.newly_cut.add(shard)
-                    self.progress.advance(result)
+                    self._add(result)
                 else:
                     # Another task found meanwhile that one of its images cannot be cut.
                     queue.append(shard)

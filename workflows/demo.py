@@ -14,7 +14,7 @@ from .info import human_bytes
 from .job import prepare
 from .plate import PATTERN, make_plate
 from .progress import Live
-from .run_folder import RunFolder
+from .run_folder import run_folder_of
 from .verification import verify
 
 RECIPE = f"""\
@@ -78,7 +78,7 @@ def run_demo(
     recipe, store, sheet = folder / "recipe.toml", folder / "demo.zarr", folder / "patches.png"
     plate, unfinished = folder / "plate", folder / "plate-unfinished"
     if folder.exists() and not {path.name for path in folder.iterdir()} <= {
-        *(recipe.name, store.name, RunFolder(store).path.name, sheet.name),
+        *(recipe.name, store.name, run_folder_of(store).path.name, sheet.name),
         *(plate.name, unfinished.name),
     }:
         raise PatchmillError(f"{folder} holds something else; name a new folder for the demo")

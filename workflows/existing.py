@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from ..reader.errors import StoreError
 from ..reader.format import ATTRIBUTE
+from ..reader.remote import is_remote
+from .create import FIELDS
+from .destination import Destination
 from .planning import Plan
 from .run_folder import RunFolder
 
@@ -16,12 +18,11 @@ from .run_folder import RunFolder
 MAX_LISTED = 8
 
 
-def read_attributes(store: Path) -> dict[str, Any] | None:
-    """Return a store's own attributes; None where the folder is not a store of ours."""
+def read_attributes(store: Destination) -> dict[str, Any] | None:
+    """Return a store's own attributes; None where there is no store of ours."""
     try:
-        root = json.loads((store / "zarr.json").read_text())
-        own = root["attributes"][ATTRIBUTE]
-    except (OSError, ValueError, KeyError, TypeError):
+        own = json.loads(store.read("zarr.json") or b"")["attributes"][ATTRIBUTE]
+    except (ValueError, KeyError, TypeError):
         return None
     return own if isinstance(own, dict) else None
 
@@ -32,30 +33,38 @@ def remove_store(run: RunFolder) -> None:
     Raises
     ------
     StoreError
-        Where the folder holds something that is not a store of ours.
+        Where the place holds something that is not a store of ours.
     """
     store = run.store
-    if not is_absent(store):
-        if store.is_symlink() or read_attributes(store) is None:
+    if not store.is_absent():
+        if store.is_link or read_attributes(store) is None:
             raise StoreError(
                 f"{store} is not a patchmill store, and --overwrite deletes nothing else; "
                 "choose another path, or delete it yourself"
             )
-        # Moved away first: what is left of a deletion that is cut short is no store.
         run.clear_tmp()
-        store.replace(run.staging("deleted"))
+        store.remove(run.staging("deleted"))
     for path in (run.ledger, run.plan, run.splits):
         path.unlink(missing_ok=True)
     run.clear_tmp()
 
 
-def is_absent(store: Path) -> bool:
-    """Whether there is nothing yet where a store shall be; an empty folder is nothing."""
-    return not (store.exists() or store.is_symlink()) or _is_empty(store)
+def refuse_other_store(run: RunFolder) -> None:
+    """Raise a StoreError where the folder of a remote store's run is that of another store.
+
+    A folder beside its store may be moved with it.
+    """
+    noted = _noted(run)
+    if is_remote(run.store.path) and noted and noted.get("store") != str(run.store):
+        raise StoreError(
+            f"{run.path} is of another store, {noted.get('store')}; write another --run-folder, "
+            "or delete it where that store is finished"
+        )
 
 
-def _is_empty(folder: Path) -> bool:
-    return folder.is_dir() and not any(folder.iterdir())
+def has_fields(store: Destination) -> bool:
+    """Whether the arrays of a store's fields were made; not where that was cut short."""
+    return all(store.read(f"{field}/zarr.json") is not None for field in FIELDS)
 
 
 def refuse_other_plan(plan: Plan, run: RunFolder, own: dict[str, Any]) -> None:
@@ -77,11 +86,20 @@ def is_plan_of(run: RunFolder, own: dict[str, Any]) -> bool:
 
 def _plan_of(run: RunFolder, own: dict[str, Any]) -> dict[str, Any]:
     """Return what is known of the plan that made a store: all of it, or what the store says."""
+    noted = _noted(run)
     try:
-        found = json.loads(run.plan.read_text())
-        return dict(found["document"]) if found["digest"] == own["plan"] else own
-    except (OSError, ValueError, KeyError, TypeError):
+        return dict(noted["document"]) if noted["digest"] == own["plan"] else own
+    except (ValueError, KeyError, TypeError):
         return own
+
+
+def _noted(run: RunFolder) -> dict[str, Any]:
+    """Return what plan.json says; nothing where it cannot be read."""
+    try:
+        noted = json.loads(run.plan.read_text())
+    except (OSError, ValueError):
+        return {}
+    return noted if isinstance(noted, dict) else {}
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
@@ -101,6 +119,8 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
             yield f"{image}: has changed"
     if was == now and old["layout"] != new["layout"]:
         yield "where patches are taken, or the splits of groups"
+    if was == now and old["images"] != new["images"]:
+        yield "the columns of images, their pixel sizes, or the planes that are in focus"
 
 
 def _compare(key: str, old: Any, new: Any) -> Iterator[str]:
@@ -117,7 +137,7 @@ def changed_sources(plan: Plan, run: RunFolder, own: dict[str, Any]) -> list[str
     None where anything else differs, too.
     """
     old, new = _plan_of(run, own), plan.document
-    same = ("format", "recipe", "software", "layout", "failed")
+    same = ("format", "recipe", "software", "layout", "images", "failed")
     if "sources" not in old or any(old[key] != new[key] for key in same):
         return None
     was, now = old["sources"], new["sources"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,12 @@ import zarr
 from numpy.typing import NDArray
 
 from ..reader.columns import Columns
+from ..reader.errors import StoreError
 from ..reader.format import ATTRIBUTE
 from ..tasks.statistics import is_exact
 from .candidates import REASONS
 from .columns import CHUNK_ROWS, add_column, every_chunk_written, write_column, write_texts
-from .create import attributes, consolidated, metadata_digests
+from .create import FIELDS, attributes, consolidated, metadata_below, metadata_digests
 from .digests import digest_json
 from .ledger import Ledger
 from .planning import NO_SPLIT, Plan
@@ -44,13 +45,14 @@ def finish_store(plan: Plan, run: RunFolder, ledger: Ledger, failed: dict[int, s
     with every_chunk_written():
         staged = run.staging("index")
         by_split, by_image, void = _write_index(staged, plan, ledger)
-        _place(run, staged, "index")
+        below = _place(run, staged, "index")
         staged = run.staging("images")
         _write_images(staged, plan, failed, by_image)
-        _place(run, staged, "images")
+        below |= _place(run, staged, "images")
         staged = run.staging("candidates")
         _write_candidates(staged, plan)
-        _place(run, staged, "candidates")
+        below |= _place(run, staged, "candidates")
+    below = _in_order(below | _field_metadata(run))
     own = attributes(plan, complete=True) | {
         "void": void,
         "statistics": {
@@ -60,22 +62,28 @@ def finish_store(plan: Plan, run: RunFolder, ledger: Ledger, failed: dict[int, s
             }
             for split, channels in by_split.items()
         },
-        "sha256": metadata_digests(run.store),
+        "sha256": metadata_digests(below),
     }
-    write_root(run, own)
+    write_root(run, own, below)
 
 
-def write_root(run: RunFolder, own: dict[str, Any]) -> None:
-    """Replace the root's metadata, whole or not at all; a complete one gets its own sha256."""
+def write_root(run: RunFolder, own: dict[str, Any], below: Mapping[str, bytes]) -> None:
+    """Replace the root's metadata, whole or not at all; a complete one gets its own sha256.
+
+    Parameters
+    ----------
+    below
+        Every other zarr.json of a complete store, by its path in it.
+    """
     root: dict[str, Any] = {
         "attributes": {ATTRIBUTE: own},
         "zarr_format": 3,
         "node_type": "group",
     }
     if own["complete"]:
-        root["consolidated_metadata"] = consolidated(run.store)
+        root["consolidated_metadata"] = consolidated(below)
         own["sha256"]["zarr.json"] = root_digest(root)
-    run.write_json(run.store / "zarr.json", root)
+    run.store.put(run.stage_json("zarr.json", root), "zarr.json")
 
 
 def root_digest(root: dict[str, Any]) -> str:
@@ -86,19 +94,35 @@ def root_digest(root: dict[str, Any]) -> str:
     return digest_json(bare)
 
 
-def failed_images(store: Path) -> tuple[tuple[str, str], ...]:
+def failed_images(images: Columns) -> tuple[tuple[str, str], ...]:
     """Return id and reason of every image of a complete store that has no patches, or void ones."""
-    images = Columns(store / "images")
     failed = np.flatnonzero(images["status"] == STATUS.index("failed"))
     return tuple((str(images["id"][n]), str(images["reason"][n])) for n in failed.tolist())
 
 
-def _place(run: RunFolder, staged: Path, name: str) -> None:
+def _place(run: RunFolder, staged: Path, name: str) -> dict[str, bytes]:
+    """Bring a group to its place; return every zarr.json of it, by its path in the store."""
+    below = metadata_below(staged)
     path = staged / "zarr.json"
     content = json.loads(path.read_text())
-    content["consolidated_metadata"] = consolidated(staged)
+    content["consolidated_metadata"] = consolidated(below)
     path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
-    run.move_into_place(staged, run.store / name)
+    below["zarr.json"] = path.read_bytes()
+    run.store.put(staged, name)
+    return {f"{name}/{each}": data for each, data in below.items()}
+
+
+def _field_metadata(run: RunFolder) -> dict[str, bytes]:
+    found = {f"{field}/zarr.json": run.store.read(f"{field}/zarr.json") for field in FIELDS}
+    gone = [name for name, data in found.items() if data is None]
+    if gone:
+        raise StoreError(f"{run.store}/{gone[0]} is gone; run the same command again")
+    return {name: data for name, data in found.items() if data is not None}
+
+
+def _in_order(below: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return metadata folder by folder, which is another order than that of the texts."""
+    return dict(sorted(below.items(), key=lambda item: item[0].split("/")))
 
 
 def _blocks(plan: Plan) -> Iterator[tuple[range, slice]]:
@@ -119,7 +143,10 @@ def _write_index(
     for name, values in rows.columns.items():
         named = {"names": list(plan.splits.names)} if name == "split" else None
         write_column(group, name, values, ["patch"], named)
-    write_column(group, "level", np.zeros(len(rows), np.uint8), ["patch"])
+    levels = np.array([image.source.kind.resolution.level for image in plan.images], np.uint8)
+    write_column(group, "level", levels[rows.columns["image"]], ["patch"])
+    for name, planes in _focus_columns(plan):
+        write_column(group, name, planes, ["patch"])
     shape = (len(rows),)
     valid_column = add_column(group, "valid", np.dtype(bool), shape, ["patch"])
     measured: dict[str, zarr.Array[Any]] = {}
@@ -151,6 +178,18 @@ def _write_index(
     return by_split, by_image, void
 
 
+def _focus_columns(plan: Plan) -> Iterator[tuple[str, NDArray[np.int32]]]:
+    """Yield for each channel the plane of each row, where every channel has a focus of its own."""
+    if plan.recipe.patches.focus != "each":
+        return
+    image, t = plan.rows.columns["image"], plan.rows.columns["t"]
+    first = np.cumsum([0, *(len(own.times) for own in plan.images)])
+    focus = np.concatenate([own.focus for own in plan.images if own.focus is not None])
+    begins = np.array([own.times.start for own in plan.images])
+    for number, channel in enumerate(plan.channels):
+        yield f"focus_{channel}", focus[first[image] + t - begins[image], number]
+
+
 def _add(channels: list[Merged], moments: NDArray[Any]) -> None:
     for number, channel in enumerate(channels):
         channel.add(moments[:, number])
@@ -180,10 +219,12 @@ def _write_images(
     texts("id", [files.id for files in every])
     texts("path", [files.files[0].relative for files in every])
     texts("files", [json.dumps([file.relative for file in files.files]) for files in every])
-    for name in plan.recipe.images.columns:
+    described = [dict(files.groups) for files in every]
+    for name in dict.fromkeys(name for columns in described for name in columns):
         if name == "split":
             continue  # it says the split, which has a column of its own
-        texts(name, [dict(files.groups)[name] for files in every])
+        # Only images that are one of several in a file have an item.
+        texts(name, [columns.get(name, "") for columns in described])
     texts("reason", reasons)
     texts(
         "checksum",
@@ -203,6 +244,11 @@ def _write_images(
         np.array([image.shape for image in plan.images] + [(0,) * 5] * len(bad), np.int64),
         "axis",
     )
+    resolutions = [image.source.kind.resolution for image in plan.images]
+    sizes = [resolution.size for resolution in resolutions] + [(0,) * 3] * len(bad)
+    column("cut_shape", np.array(sizes, np.int64), "space")
+    scales = [resolution.scale for resolution in resolutions] + [(1.0,) * 3] * len(bad)
+    column("cut_scale", np.array(scales, np.float64), "space")
     unknown = (np.nan,) * 3
     column(
         "voxel_um",

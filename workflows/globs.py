@@ -6,13 +6,17 @@ import fnmatch
 import glob
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
+from ..reader.remote import is_remote
+from ..tasks.remote_place import Storage
 from .errors import RecipeError
 from .natural import natural_key
+from .places import Places, is_zarr
 from .problems import show
+from .remote_globs import list_remote
 
 #: How many files, images or groups an error names before it only counts.
 FEW = 5
@@ -24,7 +28,9 @@ def few(items: Iterable[str], total: int, separator: str = ", ") -> str:
     return text if total <= FEW else f"{text}{separator}and {total - FEW} more"
 
 
-def list_files(folder: Path, paths: Sequence[str], exclude: Sequence[str]) -> dict[str, str]:
+def list_files(
+    folder: Path, paths: Sequence[str], exclude: Sequence[str], storage: Storage = ()
+) -> dict[str, str]:
     """Return the files that globs match, as absolute paths by path relative to a folder.
 
     Parameters
@@ -33,9 +39,13 @@ def list_files(folder: Path, paths: Sequence[str], exclude: Sequence[str]) -> di
         Absolute; globs and the result's keys are relative to it.
     paths
         Globs; `**` stands for any number of folders. One that is a file's own name is that file,
-        brackets and all.
+        brackets and all. A folder that is a zarr group or array counts as a file; what is in it is
+        matched only where it is a zarr folder itself, and the glob has no `**`. For URLs see
+        `list_remote`.
     exclude
         Globs on the relative path (where `*` also crosses folders) or on the file's name.
+    storage
+        Options of remote stores.
 
     Returns
     -------
@@ -47,26 +57,27 @@ def list_files(folder: Path, paths: Sequence[str], exclude: Sequence[str]) -> di
     RecipeError
         When a glob matches no file, or all are excluded.
     """
-    skip = re.compile("|".join(map(fnmatch.translate, exclude))) if exclude else None
-    relative_folders: dict[str, str] = {}
+    skip = excluded_by(exclude)
+    place = Places(folder, folder)
     seen: dict[str, str] = {}
     left: dict[str, str] = {}
     for pattern in paths:
         directories = count = 0
-        for match in _matches(folder, pattern):
-            # Only the folder is made relative, once: os.path.relpath is slow for many files.
-            head, name = os.path.split(os.path.normpath(os.path.join(folder, match)))  # noqa: PTH118
-            if head not in relative_folders:
-                relative = Path(os.path.relpath(head, folder)).as_posix()
-                relative_folders[head] = "" if relative == "." else f"{relative}/"
-            path, relative = os.path.join(head, name), relative_folders[head] + name  # noqa: PTH118
+        own_name = os.path.expanduser(pattern)  # noqa: PTH111
+        remote = is_remote(pattern)
+        for match in list_remote(pattern, storage) if remote else _matches(folder, pattern):
+            path, relative = place(match)
             if relative in seen:
                 count += 1
                 continue
-            is_excluded = skip is not None and (skip.match(relative) or skip.match(name))
-            if not is_excluded and os.path.isdir(path):  # noqa: PTH112
-                directories += 1
-                continue
+            is_excluded = skip(relative)
+            if not is_excluded and not remote:
+                if os.path.isdir(path):  # noqa: PTH112
+                    if not is_zarr(path) or ("**" in pattern and place.is_in_zarr(path)):
+                        directories += 1
+                        continue
+                elif match != own_name and place.is_in_zarr(path):
+                    continue  # a chunk or metadata
             count += 1
             seen[relative] = path
             if not is_excluded:
@@ -79,6 +90,14 @@ def list_files(folder: Path, paths: Sequence[str], exclude: Sequence[str]) -> di
             "images.paths names; write narrower globs"
         )
     return {relative: left[relative] for relative in sorted(left, key=natural_key)}
+
+
+def excluded_by(globs: Sequence[str]) -> Callable[[str], bool]:
+    """Return whether a relative path is left out by globs on it or on the file's name."""
+    if not globs:
+        return lambda relative: False
+    match = re.compile("|".join(map(fnmatch.translate, globs))).match
+    return lambda relative: bool(match(relative) or match(relative.rpartition("/")[2]))
 
 
 def _matches(folder: Path, pattern: str) -> Iterator[str]:

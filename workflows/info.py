@@ -44,7 +44,7 @@ def describe_store(path: str | Path) -> dict[str, Any]:
     if store.is_complete:
         described["images"] = len(store.images["status"])
         described["failed"] = [
-            {"image": image, "reason": reason} for image, reason in failed_images(store.path)
+            {"image": image, "reason": reason} for image, reason in failed_images(store.images)
         ]
     return described
 
@@ -84,10 +84,11 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
         "failed": [{"image": files.id, "reason": reason} for files, reason in plan.failed],
         "left_out": [{"image": i, "reason": reason} for i, reason in plan.found.left_out],
         "unused_channels": dict(plan.found.unused_channels),
+        "notes": list(plan.notes),
         "channels": list(plan.channels),
         "patch": {
             "axes": list(plan.axes),
-            "shape": [plan.patch.channels, *plan.patch.stored_size],
+            "shape": list(plan.patch.shape),
             "margin_px": plan.patch.margin_px,
             "dtype": str(plan.patch.dtype),
         },
@@ -121,6 +122,8 @@ def plan_lines(described: dict[str, Any]) -> Iterator[str]:
             yield f"  {what}: {image['image']}: {image['reason']}"
     for channel, files in described["unused_channels"].items():
         yield f"  channel {channel} is not in images.channels: {files} files left out"
+    for note in described["notes"]:
+        yield f"  note: {note}"
     patch = described["patch"]
     yield f"candidates  {described['candidates']:,}"
     for reason, count in described["rejected"].items():

@@ -17,10 +17,11 @@ from .create import attributes, create_store
 from .cut import Cutting
 from .existing import (
     changed_sources,
-    is_absent,
+    has_fields,
     is_plan_of,
     read_attributes,
     refuse_other_plan,
+    refuse_other_store,
     remove_store,
 )
 from .finish import failed_images, finish_store, write_root
@@ -28,7 +29,7 @@ from .ledger import Ledger
 from .planning import Plan, plan
 from .progress import Progress, Silent
 from .recipe import Recipe
-from .run_folder import RunFolder
+from .run_folder import RunFolder, run_folder_of
 from .splits import write_csv
 
 
@@ -39,7 +40,7 @@ class Outcome:
     Attributes
     ----------
     store
-        The complete store.
+        The complete store: its path, or its URL.
     plan
         What it was made by.
     cut, kept
@@ -48,7 +49,7 @@ class Outcome:
         Id and reason of every image that has no patches, or void ones.
     """
 
-    store: Path
+    store: Path | str
     plan: Plan
     cut: int
     kept: int
@@ -65,6 +66,7 @@ def prepare(
     memory_limit: str | int = "auto",
     overwrite: bool = False,
     report: str | Path | None = None,
+    run_folder: str | Path | None = None,
     progress: Callable[[], Progress] = Silent,
 ) -> Outcome:
     """Cut the images of a recipe into a store; go on where an earlier run was left.
@@ -75,6 +77,7 @@ def prepare(
         What is asked for, or the path of its TOML file.
     store
         The folder to make, usually NAME.zarr; NAME.zarr.run beside it holds what the run keeps.
+        Or a URL: s3://bucket/NAME.zarr, gs://… or az://…, with `store.storage` of the recipe.
     client
         Of a running Dask cluster; by default worker processes are started on this machine.
     workers, threads, memory_limit
@@ -83,6 +86,9 @@ def prepare(
         Delete a patchmill store that is already there.
     report
         Where Dask's own report is written, HTML.
+    run_folder
+        For a store with a URL: the folder of this machine that holds what the run keeps, by
+        default NAME.zarr.run in the working directory.
     progress
         Shows how the run goes.
 
@@ -97,9 +103,7 @@ def prepare(
     """
     if not isinstance(recipe, Recipe):
         recipe = Recipe.load(recipe)
-    run = RunFolder(Path(store).absolute())
-    if not run.store.name:
-        raise PatchmillError(f"{store} is no place for a store; write a path such as train.zarr")
+    run = run_folder_of(store, run_folder, recipe.store.storage)
     if report is not None and not Path(report).absolute().parent.is_dir():
         raise PatchmillError(f"{report}: there is no such folder for the performance report")
     with ExitStack() as stack:
@@ -117,9 +121,10 @@ def prepare(
         planned = plan(recipe, lambda: nullcontext(cluster()))
         try:
             stack.enter_context(run.locked())
+            refuse_other_store(run)
             if overwrite:
                 remove_store(run)
-            _begin(planned, run)
+            _begin(planned, run, shown)
             return _go_on(planned, run, cluster, shown, report)
         except PatchmillError:
             raise
@@ -130,10 +135,10 @@ def prepare(
             ) from error
 
 
-def _begin(planned: Plan, run: RunFolder) -> None:
+def _begin(planned: Plan, run: RunFolder, shown: Progress) -> None:
     """Have an incomplete or complete store of this plan where the store shall be."""
     own = read_attributes(run.store)
-    if own is None and not is_absent(run.store):
+    if own is None and not run.store.is_absent():
         raise StoreError(f"{run.store} is there and is not a patchmill store; choose another path")
     if own is not None and own.get("plan") != planned.digest:
         changed = changed_sources(planned, run, own)
@@ -145,9 +150,11 @@ def _begin(planned: Plan, run: RunFolder) -> None:
     if own is None or not is_plan_of(run, own):
         # A ledger without its store speaks of files that are gone, or of another store's.
         run.ledger.unlink(missing_ok=True)
-    if own is None:
+    if own is None or not (own["complete"] or has_fields(run.store)):
         create_store(planned, run)
-    run.write_json(run.plan, {"digest": planned.digest, "document": planned.document})
+    elif not own["complete"] and not run.ledger.exists():
+        shown.say(f"{run.path} has no ledger of this store: every shard is cut, finished or not")
+    run.write_plan(planned.digest, planned.document)
     if planned.splits.header:
         write_csv(run.splits, planned.splits.header, planned.splits.rows)
 
@@ -166,7 +173,7 @@ def _ledger(planned: Plan, run: RunFolder) -> Ledger:
 
 def _mark_incomplete(planned: Plan, run: RunFolder) -> None:
     run.clear_tmp()
-    write_root(run, attributes(planned, complete=False))
+    write_root(run, attributes(planned, complete=False), {})
 
 
 def _go_on(
@@ -181,7 +188,7 @@ def _go_on(
     complete = own is not None and own["complete"]
     if complete and not run.ledger.exists():
         # The run folder is only needed while there is something to do.
-        return Outcome(run.store, planned, 0, planned.n_shards, failed_images(run.store))
+        return _outcome(planned, run, 0, planned.n_shards)
     with _ledger(planned, run) as ledger:
         cutting = Cutting(planned, run, ledger, shown)
         unfinished = cutting.unfinished()
@@ -189,7 +196,7 @@ def _go_on(
         if unfinished:
             if complete:
                 _mark_incomplete(planned, run)
-            _check_memory(planned, cluster())
+            _check_memory(planned, run, cluster())
             shown.begin(planned, kept)
             with performance_report(filename=str(report)) if report else nullcontext():
                 cutting.cut(cluster(), unfinished)
@@ -197,14 +204,19 @@ def _go_on(
             shown.say("finish: columns and statistics")
             finish_store(planned, run, ledger, cutting.failed)
             run.clear_tmp()
-        return Outcome(run.store, planned, len(cutting.newly_cut), kept, failed_images(run.store))
+        return _outcome(planned, run, len(cutting.newly_cut), kept)
 
 
-def _check_memory(planned: Plan, client: Client) -> None:
+def _outcome(planned: Plan, run: RunFolder, cut: int, kept: int) -> Outcome:
+    failed = failed_images(run.store.open().images)
+    return Outcome(run.store.path, planned, cut, kept, failed)
+
+
+def _check_memory(planned: Plan, run: RunFolder, client: Client) -> None:
     """Refuse a plan that cannot fit before it starts."""
     for worker in client.scheduler_info(n_workers=-1)["workers"].values():
         threads, limit = worker["nthreads"], worker["memory_limit"]
-        needed = WORKER_BYTES + threads * planned.cost.peak_bytes
+        needed = WORKER_BYTES + threads * (planned.cost.peak_bytes + run.store.writing_bytes)
         if limit and needed > limit:
             raise PatchmillError(
                 f"a worker needs up to {needed / 1e6:.0f} MB ({threads} threads), and has "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from .errors import RecipeError
 from .files import ImageFiles
 from .images import SurveyedImage
 from .recipe import Recipe
+from .resolutions import check_mixture
 from .survey import Survey
 
 #: Failures that an error lists before it only counts them.
@@ -34,8 +36,8 @@ def check_kinds(recipe: Recipe, surveyed: Survey) -> Survey:
     images: list[SurveyedImage] = []
     failed = list(surveyed.failed)
     for image in surveyed.images:
-        if stated is not None and image.source.dtype != np.dtype(stated):
-            reason = f"is {image.source.dtype}, and images.dtype is {stated}"
+        if stated is not None and image.source.kind.dtype != np.dtype(stated):
+            reason = f"is {image.source.kind.dtype}, and images.dtype is {stated}"
             failed.append((image.files, reason))
         else:
             images.append(image)
@@ -43,7 +45,7 @@ def check_kinds(recipe: Recipe, surveyed: Survey) -> Survey:
         raise PatchmillError(_failure_text(failed, len(images) + len(failed)))
     kinds: dict[tuple[str, tuple[str, ...]], list[SurveyedImage]] = {}
     for image in images:
-        dtype = "" if recipe.store.dtype else str(image.source.dtype)
+        dtype = "" if recipe.store.dtype else str(image.source.kind.dtype)
         kinds.setdefault((dtype, image.channels), []).append(image)
     if len(kinds) > 1:
         lines = [
@@ -57,7 +59,8 @@ def check_kinds(recipe: Recipe, surveyed: Survey) -> Survey:
             + "\nnarrow images.paths, state images.dtype and images.channels, or permit a "
             "widening without loss with store.dtype"
         )
-    return Survey(tuple(images), tuple(failed))
+    check_mixture(recipe.patches, images)
+    return replace(surveyed, images=tuple(images), failed=tuple(failed))
 
 
 def _failure_text(failed: Sequence[tuple[ImageFiles, str]], total: int) -> str:
@@ -83,12 +86,12 @@ def store_dtype(recipe: Recipe, images: Sequence[SurveyedImage]) -> np.dtype[Any
         Where `store.dtype` cannot hold every value of the images.
     """
     if recipe.store.dtype is None:
-        return images[0].source.dtype
+        return images[0].source.kind.dtype
     wanted = np.dtype(recipe.store.dtype)
     for image in images:
-        if not is_widening(str(image.source.dtype), str(wanted)):
+        if not is_widening(str(image.source.kind.dtype), str(wanted)):
             raise RecipeError(
-                f"store.dtype: {wanted} cannot hold every value of {image.source.dtype} "
-                f"({image.id}); write {image.source.dtype}, or a wider type"
+                f"store.dtype: {wanted} cannot hold every value of {image.source.kind.dtype} "
+                f"({image.id}); write {image.source.kind.dtype}, or a wider type"
             )
     return wanted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -17,20 +18,23 @@ from numpy.typing import NDArray
 
 from ..cluster import leave_if_imported_by_worker, local_cluster
 from ..reader.format import FORMAT
-from ..tasks.cut import PatchSpec
+from ..tasks.patches import PatchSpec
 from ..tasks.source import FileIdentity
 from .blocks import assign_blocks, block_counts
-from .candidates import REASONS, plane_grid
+from .candidates import REASONS, image_grid
 from .cost import Cost, cost_of
 from .digests import digest_json
 from .errors import RecipeError
-from .files import Found, ImageFiles, find_images, group_of
+from .files import Found, ImageFiles, find_images, group_of, settled
+from .focus import focus_images
+from .globs import few
 from .images import SurveyedImage
 from .kinds import check_kinds, store_dtype
+from .metadata import join_metadata
 from .recipe import Recipe
 from .rows import Rows, make_rows
 from .splits import SplitResult, assign_splits, require_patches, share_table, split_fractions
-from .survey import Connect, survey
+from .survey import Connect, Survey, survey
 
 #: The split of an image whose patches are in several splits, or that has none.
 NO_SPLIT = 255
@@ -49,7 +53,9 @@ class Plan:
     failed
         Images that the survey could not use, with the reason.
     found
-        What the globs and the pattern found.
+        What the globs, the pattern and the manifest found.
+    notes
+        What was guessed, and what a user should look at.
     rows
         Every row and every candidate.
     splits
@@ -71,11 +77,12 @@ class Plan:
     image_splits: NDArray[np.uint8]
     patch: PatchSpec
     cost: Cost
+    notes: tuple[str, ...] = ()
 
     @property
     def axes(self) -> tuple[str, ...]:
         """The axes of a patch."""
-        return ("c", "y", "x")
+        return ("c", "z", "y", "x") if self.patch.is_3d else ("c", "y", "x")
 
     @property
     def channels(self) -> tuple[str, ...]:
@@ -119,6 +126,7 @@ class Plan:
             "recipe": _deciding(self.recipe),
             "software": self.software,
             "layout": _digest_rows(self.rows, self.patch),
+            "images": digest_json({"images": [_described(image) for image in self.images]}),
             "sources": {
                 image.id: self.identity(number) for number, image in enumerate(self.images)
             },
@@ -150,7 +158,12 @@ def plan(recipe: Recipe, connect: Connect = local_cluster) -> Plan:
     """
     leave_if_imported_by_worker()
     found = find_images(recipe)
+    recipe = settled(recipe, found.columns)
+    patches = recipe.patches
     surveyed = check_kinds(recipe, survey(recipe, found, connect))
+    found, surveyed = _join_items(recipe, found, surveyed)
+    if patches.z == "focus":
+        surveyed = check_kinds(recipe, focus_images(recipe, surveyed, connect))
     images = surveyed.images
     if not images:
         reasons = "; ".join(f"{files.id}: {reason}" for files, reason in surveyed.failed[:3])
@@ -160,24 +173,28 @@ def plan(recipe: Recipe, connect: Connect = local_cluster) -> Plan:
     _check_pad(recipe, dtype)
     counts = np.array([_count(image, recipe) for image in images], np.int64)
     if not counts.any():
-        largest = max((image.shape[3:] for image in images), key=math.prod)
+        sizes = [image.source.kind.resolution.size for image in images]
+        largest = max((size[0 if patches.is_3d else 1 :] for size in sizes), key=math.prod)
         raise RecipeError(
-            f"patches.size: {list(recipe.patches.size)} fits into no image, the largest is "
-            f'{list(largest)} (y, x); write a smaller size, or edge = "pad"'
+            f"patches.size: {list(patches.size)} fits into no image, the largest is "
+            f'{list(largest)} px; write a smaller size, or edge = "pad"'
         )
     patch = PatchSpec(
         channels=len(images[0].channels),
-        size=recipe.patches.size,
+        size=patches.size_zyx,
         dtype=dtype,
-        pad=recipe.patches.pad,
+        pad=patches.pad,
         codec=recipe.store.codec,
         level=recipe.store.level,
         rows_per_shard=1,
-        margin_px=recipe.patches.margin_px,
+        margin_px=patches.margin_px,
+        is_3d=patches.is_3d,
+        project_z=patches.project_z,
+        project_t=patches.project_t,
     )
     if patch.nbytes > MAX_BUFFERSIZE:
         raise RecipeError(
-            f"patches.size: a patch of {list(patch.stored_size)} holds {patch.nbytes} bytes, and "
+            f"patches.size: a patch of {list(patch.shape)} holds {patch.nbytes} bytes, and "
             f"a chunk at most {MAX_BUFFERSIZE}; write a smaller size"
         )
     rows_per_shard = max(1, min(recipe.store.shard_bytes // patch.nbytes, int(counts.sum())))
@@ -206,12 +223,37 @@ def plan(recipe: Recipe, connect: Connect = local_cluster) -> Plan:
         else np.full(len(images), NO_SPLIT, np.uint8),
         patch=patch,
         cost=cost_of(images, rows, patch),
+        notes=_notes(found, surveyed),
     )
 
 
+def _join_items(recipe: Recipe, found: Found, surveyed: Survey) -> tuple[Found, Survey]:
+    """Join `[metadata]` to images of which files hold several, now that their names are known."""
+    if not found.joins_items:
+        return found, surveyed
+    rows = [{**dict(image.files.groups), "id": image.id} for image in surveyed.images]
+    joined = join_metadata(recipe, rows)
+    images = tuple(
+        image.described({name: row[name] for name in joined.columns})
+        for image, row in zip(surveyed.images, joined.rows, strict=True)
+    )
+    return replace(found, unused_metadata=joined.unused), replace(surveyed, images=images)
+
+
+def _notes(found: Found, surveyed: Survey) -> tuple[str, ...]:
+    """Return what was guessed, each with how many images it is said of, and what is left over."""
+    said = Counter(note for image in surveyed.images for note in image.notes)
+    notes = [f"{note} ({count:,} images)" for note, count in said.items()]
+    if surveyed.parts:
+        notes.append(f"{surveyed.parts:,} files are parts of another file's image")
+    if unused := found.unused_metadata:
+        notes.append(f"metadata.table has rows without an image: {few(unused, len(unused))}")
+    return (*found.notes, *notes)
+
+
 def _count(image: SurveyedImage, recipe: Recipe) -> int:
-    grid = plane_grid((image.shape[3], image.shape[4]), recipe.patches)
-    return len(grid.kept()) * image.shape[0] * image.shape[2]
+    grid = image_grid(image.source.kind.resolution, recipe.patches)
+    return len(grid.kept()) * len(image.times)
 
 
 def _split(
@@ -224,12 +266,12 @@ def _split(
         return assign_splits(recipe, groups, counts, columns), None
     of_blocks = []
     for image in images:
-        grid = plane_grid((image.shape[3], image.shape[4]), recipe.patches)
+        grid = image_grid(image.source.kind.resolution, recipe.patches)
         kept = grid.kept()
         per_block = block_counts(
             (image.shape[3], image.shape[4]), recipe.split.blocks_px, grid.y[kept], grid.x[kept]
         )
-        of_blocks.append(per_block * image.shape[0] * image.shape[2])
+        of_blocks.append(per_block * len(image.times))
     blocks = assign_blocks(recipe, [image.id for image in images], of_blocks, columns)
     none = np.zeros(len(images), np.int8)
     return SplitResult(blocks.names, none, blocks.table, (), ()), blocks.maps
@@ -241,7 +283,7 @@ def _recount(recipe: Recipe, splits: SplitResult, rows: Rows) -> SplitResult:
     groups = np.array([share.groups for share in splits.table], np.int64)
     table = share_table(splits.names, split_fractions(recipe.split), patches, groups)
     margin, blocks_px = recipe.patches.margin_px, recipe.split.blocks_px if recipe.split else None
-    reads = [size + 2 * margin for size in recipe.patches.size]
+    reads = [size + 2 * margin for size in recipe.patches.size_zyx[1:]]
     require_patches(
         table,
         f": with its border a patch reads {reads} px, and blocks have {list(blocks_px)}; write "
@@ -275,7 +317,8 @@ def _check_pad(recipe: Recipe, dtype: np.dtype[Any]) -> None:
 def _deciding(recipe: Recipe) -> dict[str, Any]:
     """Return what of a recipe decides the bytes: not what a run does when it meets a fault."""
     content = recipe.canonical()
-    del content["images"]["on_error"]
+    for key in ("on_error", "max_pixels", "max_segment_bytes", "max_seconds"):
+        content["images"].pop(key, None)
     return content
 
 
@@ -284,6 +327,19 @@ def _identity(identity: FileIdentity) -> list[Any]:
     if identity.sha256:
         return [identity.size_bytes, identity.sha256]
     return [identity.size_bytes, identity.mtime_ns]
+
+
+def _described(image: SurveyedImage) -> list[Any]:
+    """Return what decides an image's rows and columns beside its files, as JSON values."""
+    resolution = image.source.kind.resolution
+    return [
+        image.id,
+        image.files.groups,
+        # NaN, which JSON does not have, is what is not known.
+        [None if math.isnan(size) else size for size in image.voxel_um],
+        [resolution.level, *resolution.zoom, *resolution.scale],
+        None if image.focus is None else image.focus.tolist(),
+    ]
 
 
 def _digest_rows(rows: Rows, patch: PatchSpec) -> str:

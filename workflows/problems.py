@@ -75,9 +75,9 @@ def translate(error: ValidationError, model: type[BaseModel], data: Any) -> list
         elif not _is_given(path, data):
             continue  # a default that was taken from a key that is itself wrong
         elif item["type"] == "value_error":
-            text = f"found {show(_look_up(path, data))}; {cause}"
+            text = f"{_found(path, data)}{cause}"
         else:
-            text = f"found {show(_look_up(path, data))}; write {wanted}"
+            text = f"{_found(path, data)}write {wanted}"
         found.setdefault(key, Problem(key, text))
     return list(found.values())
 
@@ -123,6 +123,11 @@ def _locate(loc: Sequence[int | str], model: type[BaseModel]) -> tuple[list[str]
         annotation, wanted = _fields(section).get(str(part), (None, ""))
         section = _section(annotation)
     return path, wanted
+
+
+def _found(path: Sequence[str], data: Any) -> str:
+    # Among the options of an object store there may be keys to it.
+    return "" if path[-1] == "storage" else f"found {show(_look_up(path, data))}; "
 
 
 def _look_up(path: Sequence[str], data: Any) -> Any:

@@ -13,20 +13,22 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
+from .column_faults import column_fault, split_problems
 from .dtypes import is_widening
 from .errors import RecipeError
-from .problems import Problem, describe, refuse, show, translate
+from .patches_section import PatchesRecipe
+from .problems import Problem, describe, refuse, translate
 from .sections import (
     ImagesRecipe,
-    PatchesRecipe,
+    MetadataRecipe,
     Section,
     SplitRecipe,
     StoreRecipe,
-    column_fault,
 )
 
 __all__ = [
     "ImagesRecipe",
+    "MetadataRecipe",
     "PatchesRecipe",
     "Recipe",
     "RecipeError",
@@ -55,6 +57,7 @@ class Recipe(Section):
     )
     images: ImagesRecipe = Field(description='a table [images] with paths = ["plate1/*.tif"]')
     patches: PatchesRecipe = Field(description="a table [patches] with size = [256, 256]")
+    metadata: MetadataRecipe | None = Field(None, description="a table [metadata]")
     split: SplitRecipe | None = Field(None, description="a table [split]")
     store: StoreRecipe = Field(
         default_factory=lambda: StoreRecipe.model_validate({}), description="a table [store]"
@@ -74,19 +77,19 @@ class Recipe(Section):
     def splits_file(self) -> Path | None:
         """The CSV that `split.from` names, or None where it names a column or is absent."""
         source = self.split.source if self.split else None
-        return None if source is None or source in self.images.columns else self.resolve(source)
+        if source is None or source in self.images.columns or not source.lower().endswith(".csv"):
+            return None
+        return self.resolve(source)
 
     def canonical(self) -> dict[str, Any]:
-        """Return the recipe as JSON values with every default, and without its folder.
+        """Return the recipe as JSON values with every default, without its folder and `storage`.
 
         Tables whose order matters, `images.channels` and `split.fractions`, become lists of
         pairs, so that JSON with sorted keys keeps their order. `from_dict` takes them back.
-        A `patches.margin_px` of 0 is left out: stores that were made before there were borders
-        are of the same plan.
         """
         content = self.model_dump(mode="json", by_alias=True)
-        if not self.patches.margin_px:
-            del content["patches"]["margin_px"]
+        if self.metadata is not None:
+            content["metadata"]["on"] = [list(pair) for pair in self.metadata.on.items()]
         content["images"]["channels"] = [list(pair) for pair in self.images.channels.items()]
         if self.split is not None:
             content["split"]["fractions"] = [list(pair) for pair in self.split.fractions.items()]
@@ -149,29 +152,14 @@ class Recipe(Section):
     def _check(self) -> Self:
         problems = []
         split, images = self.split, self.images
-        if "split" in images.columns and (split is None or split.source != "split"):
-            clash = (
-                'the group "split" does not say the split; write split.from = "split", or rename it'
-            )
-            problems.append(Problem("images.pattern", clash))
-        if split is not None:
-            if split.stratify is not None and (text := column_fault(images, split.stratify)):
-                problems.append(Problem("split.stratify", text))
-            if split.source is not None and not split.source.lower().endswith(".csv"):
-                fault = column_fault(images, split.source)
-                if fault:
-                    problems.append(Problem("split.from", f"{fault}; nor is it a path to a .csv"))
-            if split.source in images.columns and split.has_rule:
-                text = (
-                    f'the column "{split.source}" says every split; leave out fractions and folds'
-                )
-                problems.append(Problem("split.from", text))
-            if split.blocks_px is not None and images.group:
-                text = (
-                    f"blocks of one image fall into different splits, so they cannot keep "
-                    f"images.group = {show(images.group)} together; leave one out"
-                )
-                problems.append(Problem("split.blocks_px", text))
+        # What a manifest or a table brings is known once they were read: `image_columns`.
+        if images.manifest is None and self.metadata is None:
+            problems += [
+                Problem("images.group", fault)
+                for name in images.group
+                if name != "split" and (fault := column_fault(images, name))
+            ]
+            problems += split_problems(images, split)
         have, want = images.dtype, self.store.dtype
         if have is not None and want is not None and not is_widening(have, want):
             text = f"{want} cannot hold every value of images.dtype = {have}; write {have} or wider"

@@ -5,18 +5,20 @@ Ten million patches are a few hundred megabytes here; one Python object each wou
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..tasks.grid import source_span
+from ..tasks.resolution import Resolution
 from .blocks import windows_split
-from .candidates import SPLIT_BORDER, Grid, plane_grid
+from .candidates import SPLIT_BORDER, Grid, image_grid
 from .images import SurveyedImage
 from .order import compact_order
-from .sections import PatchesRecipe
+from .patches_section import PatchesRecipe
+from .spans import full_span, level_span
 
 Columns = dict[str, NDArray[np.generic]]
 
@@ -45,7 +47,7 @@ class Rows:
 
 def block_split_of(
     grid: Grid,
-    shape: tuple[int, int],
+    resolution: Resolution,
     patches: PatchesRecipe,
     blocks: NDArray[np.int8],
     blocks_px: tuple[int, int],
@@ -55,8 +57,12 @@ def block_split_of(
     Its border is read too: what is stored in one split must not come from another's blocks.
     """
     margin, reflect = patches.margin_px, patches.pad == "reflect"
-    y0, y1 = source_span(grid.y - margin, patches.size[0] + 2 * margin, shape[0], reflect)
-    x0, x1 = source_span(grid.x - margin, patches.size[1] + 2 * margin, shape[1], reflect)
+    depth, height, width = patches.size_zyx
+    stored = (depth, height + 2 * margin, width + 2 * margin)
+    (y0, y1), (x0, x1) = (
+        full_span(level_span(corners, axis, resolution, stored, margin, reflect), axis, resolution)
+        for axis, corners in ((1, grid.y), (2, grid.x))
+    )
     return windows_split(blocks, blocks_px, y0, y1, x0, x1)
 
 
@@ -69,7 +75,7 @@ def make_rows(
     blocks_px: tuple[int, int] | None,
     rows_per_shard: int,
 ) -> Rows:
-    """Lay out the rows: by split, then image, then plane, then in compact order.
+    """Lay out the rows: by split, then image, then time, then in compact order.
 
     Parameters
     ----------
@@ -88,30 +94,25 @@ def make_rows(
     """
     rows: list[list[Columns]] = [[] for _ in range(n_splits)]
     candidates: list[Columns] = []
-    for number, image in enumerate(images):
-        height, width = image.shape[3:]
-        grid = plane_grid((height, width), patches)
+    for numbers in _alike(images, blocks is not None):
+        image = images[numbers[0]]
+        resolution = image.source.kind.resolution
+        grid = image_grid(resolution, patches)
         reason = grid.reason
         if blocks is not None and blocks_px is not None:
-            of = block_split_of(grid, (height, width), patches, blocks[number], blocks_px)
+            of = block_split_of(grid, resolution, patches, blocks[numbers[0]], blocks_px)
             reason = np.where((of < 0) & (reason == 0), SPLIT_BORDER, reason).astype(np.uint8)
-        else:
-            of = np.full(len(grid.y), image_split[number], np.int8)
         kept = np.flatnonzero(reason == 0)
-        order = compact_order(
-            grid.y[kept],
-            grid.x[kept],
-            (height, width),
-            image.segment,
-            patches.stride,
-            rows_per_shard,
-        )
-        kept = kept[order]
-        planes = [(t, z) for t in range(image.shape[0]) for z in range(image.shape[2])]
-        for t, z in planes:
-            candidates.append(_columns(number, t, z, grid, slice(None), reason))
+        kept = kept[_order(grid, kept, image, patches, rows_per_shard)]
+        every = _columns(numbers, image, grid, np.arange(len(grid.y)))
+        candidates.append(every | _kept(reason, numbers, image))
+        if blocks is not None:
             for split in np.unique(of[kept]).tolist():
-                rows[split].append(_columns(number, t, z, grid, kept[of[kept] == split]))
+                rows[split].append(_columns(numbers, image, grid, kept[of[kept] == split]))
+        else:
+            for split in np.unique(image_split[numbers]).tolist():
+                own = numbers[image_split[numbers] == split]
+                rows[split].append(_columns(own, image, grid, kept))
     parts = [part for split in rows for part in split]
     columns = _join(parts, ("image", "t", "z", "y", "x"))
     lengths = [sum(len(part["y"]) for part in split) for split in rows]
@@ -124,25 +125,66 @@ def make_rows(
     )
 
 
-def _columns(
-    image: int,
-    t: int,
-    z: int,
+def _order(
     grid: Grid,
-    chosen: slice | NDArray[np.intp],
-    reason: NDArray[np.uint8] | None = None,
+    kept: NDArray[np.intp],
+    image: SurveyedImage,
+    patches: PatchesRecipe,
+    rows_per_shard: int,
+) -> NDArray[np.intp]:
+    """Return the order of the kept candidates of one time of an image, in pixels of its level."""
+    resolution = image.source.kind.resolution
+    z, y, x = (
+        resolution.origins(axis, corners[kept]).astype(np.int64)
+        for axis, corners in enumerate((grid.z, grid.y, grid.x))
+    )
+    zoom = resolution.zoom[1:]
+    stride_y, stride_x = (step * z for step, z in zip(patches.stride_zyx[1:], zoom, strict=True))
+    _, shape_y, shape_x = resolution.shape
+    return compact_order(
+        z,
+        y,
+        x,
+        (shape_y, shape_x),
+        image.source.kind.segment[2:],
+        (stride_y, stride_x),
+        rows_per_shard,
+    )
+
+
+def _alike(images: Sequence[SurveyedImage], one_by_one: bool) -> Iterator[NDArray[np.int32]]:
+    """Yield runs of images that have the same grid, by number: many small images are columns."""
+
+    def key(number: int) -> object:
+        image = images[number]
+        alone = one_by_one or image.focus is not None
+        return number if alone else (id(image.source.kind), image.times)
+
+    for _, run in groupby(range(len(images)), key):
+        yield np.fromiter(run, np.int32)
+
+
+def _columns(
+    numbers: NDArray[np.int32], image: SurveyedImage, grid: Grid, chosen: NDArray[np.intp]
 ) -> Columns:
-    y, x = grid.y[chosen], grid.x[chosen]
-    columns: Columns = {
-        "image": np.broadcast_to(np.int32(image), y.shape),
-        "t": np.broadcast_to(np.int32(t), y.shape),
-        "z": np.broadcast_to(np.int32(z), y.shape),
-        "y": y,
-        "x": x,
+    """Return the chosen positions of images with one grid: by image, then time, then position."""
+    times = np.array(image.times, np.int32)
+    often = len(numbers) * len(times)
+    z = np.tile(grid.z[chosen], often)
+    if image.focus is not None:
+        z = np.repeat(image.focus[:, 0], len(chosen))
+    return {
+        "image": np.repeat(numbers, len(times) * len(chosen)),
+        "t": np.tile(np.repeat(times, len(chosen)), len(numbers)),
+        "z": z.astype(np.int32),
+        "y": np.tile(grid.y[chosen], often),
+        "x": np.tile(grid.x[chosen], often),
     }
-    if reason is not None:
-        columns |= {"kept": reason == 0, "reason": reason}
-    return columns
+
+
+def _kept(reason: NDArray[np.uint8], numbers: NDArray[np.int32], image: SurveyedImage) -> Columns:
+    often = len(numbers) * len(image.times)
+    return {"kept": np.tile(reason == 0, often), "reason": np.tile(reason, often)}
 
 
 def _join(parts: list[Columns], names: tuple[str, ...]) -> Columns:

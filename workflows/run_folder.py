@@ -1,7 +1,7 @@
-"""The folder beside a store that holds what differs between runs: `NAME.zarr.run/`.
+"""The folder of a run that holds what differs between runs: `NAME.zarr.run/`.
 
 ledger      what is finished
-plan.json   what the plan was, to say what differs from another one
+plan.json   which store it is of, and what its plan was, to say what differs from another one
 splits.csv  the split of each group, to be given to the next recipe
 tmp/        what is being written, moved into the store when it is whole
 lock        held while a run goes on
@@ -21,7 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from ..reader.errors import PatchmillError
-from ..reader.folders import sync_folder
+from ..reader.remote import is_remote
+from ..tasks.remote_place import Storage
+from .destination import Destination, local_destination, move_into_place
+from .remote_destination import RemoteDestination
 
 
 @dataclass(frozen=True)
@@ -31,15 +34,13 @@ class RunFolder:
     Attributes
     ----------
     store
-        The store that it is beside, on the same file system.
+        That the run makes.
+    path
+        The folder itself, absolute; for a store in a folder, on the same file system.
     """
 
-    store: Path
-
-    @property
-    def path(self) -> Path:
-        """The folder itself."""
-        return self.store.with_name(self.store.name + ".run")
+    store: Destination
+    path: Path
 
     @property
     def tmp(self) -> Path:
@@ -90,24 +91,44 @@ class RunFolder:
         """Return a path in `tmp` that nobody else has."""
         return self.tmp / f"{name}-{uuid.uuid4().hex}"
 
-    def move_into_place(self, staged: Path, target: Path) -> None:
-        """Flush a file or folder to disk and move it to its place; a folder there is replaced."""
-        if staged.is_dir():
-            for folder, _, names in os.walk(staged, topdown=False):
-                for name in names:
-                    with (Path(folder) / name).open("rb") as file:
-                        os.fsync(file.fileno())
-                sync_folder(Path(folder))
-            if target.exists():
-                target.rename(self.staging("old"))
-        else:
-            with staged.open("rb") as file:
-                os.fsync(file.fileno())
-        staged.replace(target)
-        sync_folder(target.parent)
-
-    def write_json(self, target: Path, content: dict[str, Any]) -> None:
-        """Replace a JSON file, whole or not at all; keys in the order given."""
-        staged = self.staging(target.name)
+    def stage_json(self, name: str, content: dict[str, Any]) -> Path:
+        """Return a staged JSON file; keys in the order given."""
+        staged = self.staging(name)
         staged.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
-        self.move_into_place(staged, target)
+        return staged
+
+    def write_plan(self, digest: str, document: dict[str, Any]) -> None:
+        """Note what the plan is, whole or not at all."""
+        content = {"store": str(self.store), "digest": digest, "document": document}
+        move_into_place(self.stage_json(self.plan.name, content), self.plan)
+
+
+def run_folder_of(
+    store: str | Path, folder: str | Path | None = None, storage: Storage = ()
+) -> RunFolder:
+    """Return the run folder of a store.
+
+    Parameters
+    ----------
+    store
+        A folder, or the URL of a place on an object store.
+    folder
+        For a store on an object store; by default NAME.zarr.run in the working directory. That of
+        a store in a folder lies beside it.
+    storage
+        Options of the object store.
+
+    Raises
+    ------
+    PatchmillError
+        Where no store can be written there.
+    """
+    if is_remote(store):
+        place = RemoteDestination(str(store), storage)
+        return RunFolder(place, Path(folder or f"{place.name}.run").absolute())
+    if folder is not None:
+        raise PatchmillError(
+            f"{store} is a folder, and what its run keeps lies beside it; leave --run-folder out"
+        )
+    local = local_destination(store)
+    return RunFolder(local, local.path.with_name(f"{local.name}.run"))

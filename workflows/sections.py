@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ..tasks.image import ImageOptions
 from .problems import Problem, refuse, show
 from .values import (
     Axes,
@@ -15,19 +16,26 @@ from .values import (
     Channels,
     Dtype,
     Fractions,
-    Pad,
+    Keys,
+    Limit,
     Pair,
     Pattern,
+    Reader,
+    Storage,
+    TablePath,
     Texts,
+    VoxelUm,
 )
 
-#: What `images/` has of its own, so that no named group can be a column of that name.
+#: What `images/` has of its own, so that no other column can have that name.
 IMAGE_COLUMNS = (
-    *("id", "path", "files", "reason", "checksum", "status", "shape", "voxel_um"),
+    *("id", "path", "files", "reason", "checksum", "status", "shape", "cut_shape", "cut_scale", "voxel_um"),
     *("count", "mean", "deviations", "min", "max"),
 )
 #: Named groups of a pattern that say which plane of an image a file is, not which image.
 PLANE_GROUPS = ("channel", "z", "t")
+#: The default of options among which keys may be: no store, plan or log shows them.
+SECRET_OPTIONS: Any = Field((), exclude=True, repr=False)
 _LEVELS = {"lz4": 5, "zstd": 3, "none": 0}
 
 
@@ -37,10 +45,19 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class TableRecipe(Section):
+    """What the rows of a parquet table are: flattened images."""
+
+    size: Pair = Field(description="[y, x] of an image in pixels, such as [137, 236]")
+    id: str = Field("image_id", description='the column with the names, such as "image_id"')
+    pixels: str | None = Field(None, description="the column with a list of pixels per row")
+
+
 class ImagesRecipe(Section):
     """Which files there are, and which of them make an image together."""
 
-    paths: Texts = Field(description='globs, such as ["plate1/**/*.tif"]')
+    paths: Texts = Field((), description='globs, such as ["plate1/**/*.tif"]')
+    manifest: TablePath | None = None
     pattern: Pattern | None = None
     exclude: Texts = ()
     group: Texts = ()
@@ -50,6 +67,33 @@ class ImagesRecipe(Section):
     dtype: Dtype | None = None
     axes: Axes | None = None
     identity: Literal["mtime", "content"] = Field("mtime", description='"mtime" or "content"')
+    reader: Reader | None = None
+    dataset: str | None = Field(None, description="what inside a file is meant, as text")
+    palette: Literal["index", "colour"] = Field("index", description='"index" or "colour"')
+    voxel_um: VoxelUm | None = None
+    table: TableRecipe | None = Field(None, description="a table [images.table] with size")
+    storage: Storage = SECRET_OPTIONS
+    max_pixels: Limit = 25_000_000_000
+    max_segment_bytes: ByteCount = 1 << 30
+    max_seconds: Limit = 3600
+
+    @property
+    def options(self) -> ImageOptions:
+        """How files are opened, as workers need it."""
+        table = self.table
+        return ImageOptions(
+            axes=self.axes,
+            reader=self.reader,
+            dataset=self.dataset,
+            palette=self.palette,
+            table_size=table.size if table else None,
+            table_id=table.id if table else "image_id",
+            table_pixels=table.pixels if table else None,
+            storage=self.storage,
+            max_pixels=self.max_pixels,
+            max_segment_bytes=self.max_segment_bytes,
+            max_seconds=self.max_seconds,
+        )
 
     @property
     def named_groups(self) -> tuple[str, ...]:
@@ -64,16 +108,21 @@ class ImagesRecipe(Section):
     @model_validator(mode="after")
     def _check(self) -> Self:
         problems = []
-        if not self.paths:
-            problems.append(
-                Problem("paths", 'is empty; write at least one, as in ["plate1/*.tif"]')
+        if self.paths and self.manifest is not None:
+            text = "lists the files, and so does images.paths; leave one out"
+            problems.append(Problem("manifest", text))
+        if not self.paths and self.manifest is None:
+            text = (
+                'is empty; write at least one, as in ["plate1/*.tif"]'
+                if "paths" in self.model_fields_set
+                else 'is missing; write globs, such as ["plate1/**/*.tif"], or images.manifest = '
+                '"manifest.csv"'
             )
+            problems.append(Problem("paths", text))
         for name in self.group:
             if name == "split":
                 text = '"split" is the other column of the CSV of groups; call the group otherwise'
                 problems.append(Problem("group", text))
-            elif fault := column_fault(self, name):
-                problems.append(Problem("group", fault))
         for name in set(self.columns) & set(IMAGE_COLUMNS):
             text = (
                 f'the group "{name}" has the name of another column of images/; call it otherwise'
@@ -85,53 +134,10 @@ class ImagesRecipe(Section):
         for key in set(self.channels) & set(ImagesRecipe.model_fields):
             text = f"is a key of [images], not a channel; move it above [images.channels]: {key} = "
             problems.append(Problem(f"channels.{key}", text + show(self.channels[key])))
-        if self.missing_channel == "skip" and "channel" not in self.named_groups:
+        has_channel = self.manifest is not None or "channel" in self.named_groups
+        if self.missing_channel == "skip" and not has_channel:
             text = '"skip" needs a pattern that has (?P<channel>...); leave missing_channel out'
             problems.append(Problem("missing_channel", text))
-        refuse(problems)
-        return self
-
-
-class PatchesRecipe(Section):
-    """How an image is cut; all sizes are (y, x) in pixels."""
-
-    size: Pair = Field(description="[y, x] in pixels, such as [256, 256]")
-    stride: Pair
-    edge: Literal["drop", "pad", "shift"] = Field("drop", description='"drop", "pad" or "shift"')
-    pad: Pad = "reflect"
-    margin_px: Annotated[int, Field(strict=True, ge=0)] = Field(
-        0, description="a whole number of pixels, such as 32"
-    )
-    allow_gaps: Annotated[bool, Field(strict=True)] = Field(False, description="true or false")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _default_stride(cls, data: Any) -> Any:
-        if isinstance(data, Mapping) and "stride" not in data and "size" in data:
-            return {**data, "stride": data["size"]}
-        return data
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        problems = []
-        gap = [max(0, step - size) for step, size in zip(self.stride, self.size, strict=True)]
-        if any(gap) and not self.allow_gaps:
-            most = [min(step, size) for step, size in zip(self.stride, self.size, strict=True)]
-            text = (
-                f"{show(self.stride)} leaves gaps of {show(gap)} px between patches of "
-                f"{show(self.size)}; write a stride of at most {show(most)}, "
-                "or patches.allow_gaps = true"
-            )
-            problems.append(Problem("stride", text))
-        if self.pad != "reflect" and self.edge != "pad" and not self.margin_px:
-            text = f'found {show(self.pad)} with edge = "{self.edge}", which pads nothing; '
-            problems.append(Problem("pad", text + 'write edge = "pad" or leave pad out'))
-        if self.margin_px > max(self.size):
-            text = (
-                f"found {self.margin_px}, and each side of {show(self.size)} px would get that "
-                f"much more; write at most {max(self.size)}, or a larger size"
-            )
-            problems.append(Problem("margin_px", text))
         refuse(problems)
         return self
 
@@ -174,6 +180,22 @@ class SplitRecipe(Section):
         return self
 
 
+class MetadataRecipe(Section):
+    """A table that is joined to the images: a plate map, or labels."""
+
+    table: TablePath = Field(description='the path of a CSV or parquet file, such as "map.csv"')
+    on: Keys = Field(description='columns that both have, such as ["plate", "well"]')
+    missing: Literal["raise", "empty"] = Field("raise", description='"raise" or "empty"')
+    wells: str | None = Field(None, description='a name of metadata.on, such as "well"')
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.wells is not None and self.wells not in self.on.values():
+            have = ", ".join(self.on.values())
+            refuse([Problem("wells", f'"{self.wells}" is not in metadata.on, which has: {have}')])
+        return self
+
+
 class StoreRecipe(Section):
     """How the store is written."""
 
@@ -183,6 +205,7 @@ class StoreRecipe(Section):
     )
     shard_bytes: ByteCount = 64_000_000
     dtype: Dtype | None = None
+    storage: Storage = SECRET_OPTIONS
 
     @model_validator(mode="before")
     @classmethod
@@ -198,15 +221,3 @@ class StoreRecipe(Section):
             text = f'found {self.level} with codec = "none", which has no levels; leave it out'
             refuse([Problem("level", text)])
         return self
-
-
-def column_fault(images: ImagesRecipe, name: str) -> str | None:
-    """Return why a name is not a column of the images, or None."""
-    if name in PLANE_GROUPS:
-        return f'"{name}" tells planes of one image apart, so it cannot tell images apart'
-    if name in images.columns:
-        return None
-    if images.pattern is None:
-        return f'"{name}" needs images.pattern with a named group (?P<{name}>...)'
-    have = ", ".join(images.columns) or "none that describe images"
-    return f'"{name}" is not a named group of images.pattern, which has: {have}'

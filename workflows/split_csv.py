@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .errors import SplitError
 from .natural import natural_key
+from .text_table import delimiter_of
 
 Group = tuple[str, ...]
 
@@ -36,7 +37,7 @@ def read_csv(path: Path, header: Sequence[str]) -> dict[Group, str]:
             f"split.from: {path} cannot be read: {error.strerror}; for a first run leave "
             "split.from out, the run writes the CSV"
         ) from None
-    lines = csv.reader(io.StringIO(text, newline=""))
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter_of(text))
     names = [name.strip() for name in next(lines, [])]
     wanted = [*header, "split"]
     if len(header) == 1 and header[0] not in names:

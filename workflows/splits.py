@@ -128,9 +128,10 @@ def assign_splits(
     number = {group: n for n, group in enumerate(unique)}
     of_image = np.fromiter((number[group] for group in groups), np.int64, len(groups))
     listed: dict[Group, str] = {}
-    if split is not None and split.source in recipe.images.columns:
-        listed = _by_column(groups, [column[str(split.source)] for column in columns])
-    elif (path := recipe.splits_file) is not None:
+    path = recipe.splits_file
+    if split is not None and split.source is not None and path is None:
+        listed = _by_column(groups, [column[split.source] for column in columns])
+    elif path is not None:
         listed = read_csv(path, header)
         new = [", ".join(group) for group in unique if group not in listed]
         if fractions:
@@ -162,7 +163,7 @@ def assign_splits(
         table=table,
         header=(*header, "split"),
         rows=csv_rows(listed | assigned),
-        new=int(np.count_nonzero(fixed < 0)) if recipe.splits_file else 0,
+        new=int(np.count_nonzero(fixed < 0)) if path else 0,
     )
 
 

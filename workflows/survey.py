@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 from distributed import Client
 
-from ..tasks.source import FileIdentity, FileInfo, SourceError
+from ..tasks.source import FileInfo, SourceError
 from ..tasks.survey import survey_files
 from .cache import SurveyCache
 from .files import Found, ImageFiles
-from .images import SurveyedImage, join_files
+from .images import Joiner, SurveyedImage
 from .recipe import Recipe
 from .window import result_of, run_windowed
 
@@ -25,10 +24,21 @@ BATCH_FILES = 64
 
 @dataclass(frozen=True)
 class Survey:
-    """What was found: the images in order, and those that are left out with the reason."""
+    """What was found.
+
+    Attributes
+    ----------
+    images
+        In order.
+    failed
+        Those that are left out, with the reason.
+    parts
+        How many files belong to another one's image, as in an OME-TIFF of several files.
+    """
 
     images: tuple[SurveyedImage, ...]
     failed: tuple[tuple[ImageFiles, str], ...]
+    parts: int = 0
 
 
 #: Opens a cluster, when there is something to survey.
@@ -49,23 +59,54 @@ def survey(recipe: Recipe, found: Found, connect: Connect) -> Survey:
     """
     paths = [file.path for image in found.images for file in image.files]
     infos = _look(recipe, paths, connect)
+    joiner = Joiner(recipe, found, infos)
     images: list[SurveyedImage] = []
     failed: list[tuple[ImageFiles, str]] = []
+    parts = _parts_of_sets(found, infos)
     for files in found.images:
+        if files.files[0].path in parts:
+            continue
         try:
-            images.append(join_files(recipe, found, files, infos))
+            images += _one_by_one(joiner.join(files), infos[files.files[0].path])
         except SourceError as error:
             failed.append((files, files.portable(str(error))))
-    return Survey(tuple(images), tuple(failed))
+    return Survey(tuple(images), tuple(failed), len(parts))
+
+
+def _parts_of_sets(found: Found, infos: Mapping[str, FileInfo | str]) -> set[str]:
+    """Return the files that come with another one: of a set, the first that is listed stands."""
+    parts: set[str] = set()
+    for image in found.images:
+        path = image.files[0].path
+        info = infos[path]
+        if isinstance(info, FileInfo) and path not in parts:
+            parts.update(member for member in info.members if member != path)
+    return parts
+
+
+def _one_by_one(image: SurveyedImage, info: FileInfo | str) -> Iterator[SurveyedImage]:
+    """Yield the images in a file that holds several, each with a name of its own."""
+    if isinstance(info, str) or not info.items:
+        yield image
+        return
+    for number, item in enumerate(info.items):
+        files = replace(
+            image.files,
+            id=f"{image.files.id}#{item}",
+            groups=(*image.files.groups, ("item", item)),
+        )
+        source = replace(image.source, id=files.id, item=number)
+        yield replace(image, files=files, source=source)
 
 
 def _look(recipe: Recipe, paths: list[str], connect: Connect) -> dict[str, FileInfo | str]:
     content = recipe.images.identity == "content"
-    cache = SurveyCache(recipe.images.axes, content)
+    options = recipe.images.options
+    cache = SurveyCache(options, content)
     infos: dict[str, FileInfo | str] = {}
     # A network file system answers many questions at once faster than one after another.
     with ThreadPoolExecutor(16) as pool:
-        known = pool.map(lambda path: _known(path, cache), paths)
+        known = pool.map(cache.get, paths)
         infos.update({p: info for p, info in zip(paths, known, strict=True) if info is not None})
     unknown = [path for path in paths if path not in infos]
     if not unknown:
@@ -77,7 +118,7 @@ def _look(recipe: Recipe, paths: list[str], connect: Connect) -> dict[str, FileI
             "survey",
             survey_files,
             batches,
-            lambda batch: (batch, recipe.images.axes, content),
+            lambda batch: (batch, options, content),
         )
         for batch, future in tasks:
             found_in_batch = result_of(future, f"survey of {batch[0]} to {batch[-1]}")
@@ -86,11 +127,3 @@ def _look(recipe: Recipe, paths: list[str], connect: Connect) -> dict[str, FileI
                 if isinstance(info, FileInfo):
                     cache.put(path, info)
     return infos
-
-
-def _known(path: str, cache: SurveyCache) -> FileInfo | None:
-    try:
-        stat = Path(path).stat()
-    except OSError:
-        return None  # the survey's task says what is wrong
-    return cache.get(path, FileIdentity(stat.st_size, stat.st_mtime_ns))

@@ -37,6 +37,71 @@ def read_pair(value: Any) -> tuple[int, int]:
     return pair[0], pair[1]
 
 
+def read_size(value: Any) -> tuple[int, ...]:
+    """Read [y, x] or [z, y, x]; one number stands for y and x."""
+    if isinstance(value, list | tuple) and len(value) == 3 and all(map(_is_count, value)):
+        return tuple(value)
+    try:
+        return read_pair(value)
+    except ValueError as error:
+        raise ValueError(f'{error}; with z = "stack", [z, y, x]') from None
+
+
+def read_planes(value: Any) -> int | str:
+    """Read which planes along z or t are meant: a word, or the number of one."""
+    if isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    raise ValueError('write "each", "max", "mean", or the number of a plane from 0')
+
+
+def read_mpp(value: Any) -> float:
+    """Read micrometres per pixel."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise ValueError("write micrometres per pixel, a number above 0 such as 0.5")
+    return float(value)
+
+
+def read_voxel(value: Any) -> tuple[float | None, float | None, float | None]:
+    """Read (z, y, x) in micrometres; [y, x] or one number leave z unknown."""
+    sizes = value if isinstance(value, list | tuple) else [value, value]
+    read: list[float | None]
+    try:
+        # `Recipe.canonical` says None, or null, for what is not known.
+        read = [None if size is None else read_mpp(size) for size in sizes]
+    except ValueError:
+        read = []
+    if len(read) not in (2, 3):
+        raise ValueError(
+            "write micrometres, [z, y, x] such as [2.0, 0.5, 0.5], [y, x], or one number for y "
+            "and x"
+        )
+    z, y, x = [None, *read][-3:]
+    return z, y, x
+
+
+def read_reader(value: Any) -> str:
+    """Read the name of a function that opens a path."""
+    if not isinstance(value, str) or not re.fullmatch(r"[\w.]+:\w+", value):
+        raise ValueError('write "package.module:function"')
+    return value
+
+
+def read_limit(value: Any) -> int:
+    """Read a whole number above 0."""
+    if not _is_count(value):
+        raise ValueError("write a whole number above 0")
+    return int(value)
+
+
+def read_storage(value: Any) -> tuple[tuple[str, str], ...]:
+    """Read a table of options of a remote store, in order of their names."""
+    options = _items(value, '{ region = "eu-west-1", skip_signature = "true" }')
+    for key, content in options.items():
+        if not isinstance(content, str):
+            raise ValueError(f"the option {key} needs a text in quotes")
+    return tuple(sorted(options.items()))
+
+
 def read_bytes(value: Any) -> int:
     """Read a number of bytes: 64000000, "64 MB" (10^6) or "64 MiB" (2^20).
 
@@ -145,6 +210,32 @@ def read_pattern(value: Any) -> str:
     return value
 
 
+def read_table_path(value: Any) -> str:
+    """Read the path of a table, which lies on this machine."""
+    if not isinstance(value, str) or not value or "://" in value:
+        raise ValueError('write the path of a CSV or parquet file, such as "table.csv"')
+    return value
+
+
+def read_keys(value: Any) -> dict[str, str]:
+    """Read columns of a table, each with what the images call it; in a list both call it so."""
+    if isinstance(value, str) or (
+        isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
+    ):
+        names = read_texts(value)
+        value = dict(zip(names, names, strict=True))
+        if len(value) < len(names):
+            raise ValueError("write each name once")
+    example = '["plate", "well"], or { Well = "well" } where the table calls it otherwise'
+    keys = _items(value, example)
+    texts = [*keys, *keys.values()]
+    if not keys or not all(isinstance(text, str) and text for text in texts):
+        raise ValueError(f"write names of columns, as in {example}")
+    if len(set(keys.values())) < len(keys):
+        raise ValueError("write each column of the images once")
+    return keys
+
+
 def read_dtype(value: Any) -> str:
     """Read the name of a pixel type."""
     if isinstance(value, str) and value in DTYPES:
@@ -156,14 +247,23 @@ def read_dtype(value: Any) -> str:
 def read_axes(value: Any) -> str:
     """Read the order of a file's axes."""
     axes = value.upper() if isinstance(value, str) else ""
-    if not {"Y", "X"} <= set(axes) <= set("TCZYXS") or len(set(axes)) < len(axes):
+    if not {"Y", "X"} <= set(axes) <= set("NTCZYXS") or len(set(axes)) < len(axes):
         raise ValueError(
-            "write each axis once, out of T, C, Z, Y, X and S (samples of a pixel) with Y and X, "
-            'as in "CYX"'
+            "write each axis once, out of T, C, Z, Y, X, S (samples of a pixel) and N (images of "
+            'their own) with Y and X, as in "CYX"'
         )
     return axes
 
 
+Size = Annotated[tuple[int, ...], BeforeValidator(read_size)]
+Planes = Annotated[int | str, BeforeValidator(read_planes)]
+Mpp = Annotated[float, BeforeValidator(read_mpp)]
+VoxelUm = Annotated[
+    tuple[float | None, float | None, float | None], BeforeValidator(read_voxel)
+]
+Reader = Annotated[str, BeforeValidator(read_reader)]
+Limit = Annotated[int, BeforeValidator(read_limit)]
+Storage = Annotated[tuple[tuple[str, str], ...], BeforeValidator(read_storage)]
 Pair = Annotated[tuple[int, int], BeforeValidator(read_pair)]
 ByteCount = Annotated[int, BeforeValidator(read_bytes)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(read_texts)]
@@ -171,5 +271,7 @@ Channels = Annotated[dict[str, str], BeforeValidator(read_channels)]
 Fractions = Annotated[dict[str, float], BeforeValidator(read_fractions)]
 Pad = Annotated[float | int | Literal["reflect"], BeforeValidator(read_pad)]
 Pattern = Annotated[str, BeforeValidator(read_pattern)]
+TablePath = Annotated[str, BeforeValidator(read_table_path)]
+Keys = Annotated[dict[str, str], BeforeValidator(read_keys)]
 Dtype = Annotated[str, BeforeValidator(read_dtype)]
 Axes = Annotated[str, BeforeValidator(read_axes)]

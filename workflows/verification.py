@@ -18,7 +18,8 @@ from ..reader.errors import DamagedStoreError
 from ..reader.format import MISSING, index_nbytes, shard_name, unpack_index
 from ..reader.root import read_json
 from ..reader.staged import MARK, read_part
-from ..tasks.cut import held_pixels, without_border
+from ..tasks.cut import held_pixels, inside, without_border
+from ..tasks.resolution import Resolution
 from ..tasks.scratch import scratch
 from ..tasks.statistics import channel_moments, is_exact, moments_dtype
 from .finish import root_digest
@@ -153,12 +154,16 @@ def _measure(store: Store, row: int, out: NDArray[Any]) -> None:
     field = store.fields["image"]
     patch = scratch("verify", (1, *field.shape), field.dtype)
     store.read_rows_into(np.array([row], np.int64), {"image": patch})
-    y, x = (store.index[name][row : row + 1] for name in ("y", "x"))
-    shape = store.images["shape"][store.index["image"][row], 3:].tolist()
+    image = store.index["image"][row]
+    z, y, x = store.images["cut_shape"][image].tolist()
+    scale = tuple(store.images["cut_scale"][image].tolist())
+    resolution = Resolution(0, (z, y, x), (1.0, 1.0, 1.0), scale)
     window = without_border(patch[0], store.attributes.get("margin_px", 0))
-    size = (window.shape[-2], window.shape[-1])
-    height, width = held_pixels(y, x, size, (shape[0], shape[1]))[0]
-    channel_moments(window[..., :height, :width], out)
+    size = (1, *window.shape[1:])[-3:]
+    corners = np.array([[store.index[axis][row] for axis in "zyx"]], np.int64)
+    if window.ndim == 3:
+        corners[:, 0] = 0  # a plane of its own, whichever it is
+    channel_moments(inside(window, held_pixels(corners, size, resolution)[0]), out)
 
 
 def _absent(store: Store, shard: int, void: NDArray[np.int64]) -> Iterator[str]:

@@ -12,10 +12,13 @@ import tifffile
 import zarr
 
 from patchmill.reader.format import INDEX_CODECS, KEY_SEPARATOR, field_codecs, shard_name
-from patchmill.tasks.cut import PatchSpec, ShardSpec, cut_shard
-from patchmill.tasks.shard import encode_chunk, write_shard
-from patchmill.tasks.source import ImageSource
-from patchmill.tasks.tiff import describe
+from patchmill.tasks.cut import ShardSpec, cut_shard
+from patchmill.tasks.image import ImageOptions
+from patchmill.tasks.patches import PatchSpec
+from patchmill.tasks.shard import ShardFile, encode_chunk, write_shard
+from patchmill.tasks.resolution import as_level
+from patchmill.tasks.source import ImageKind, ImageSource
+from patchmill.tasks.survey import describe
 from patchmill.workflows.columns import (
     CHUNK_ROWS,
     add_column,
@@ -30,6 +33,7 @@ CODECS = [("lz4", 5), ("lz4", 0), ("zstd", 3), ("zstd", 9), ("none", 0)]
 
 
 def make_spec(dtype, codec="lz4", level=5, rows_per_shard=4, channels=2, size=(6, 5)):
+    size = (1, *size)
     return PatchSpec(channels, size, np.dtype(dtype), "reflect", codec, level, rows_per_shard)
 
 
@@ -115,9 +119,11 @@ def test_a_field_that_was_cut(tmp_path, group, dtype):
     path = tmp_path / "a.tif"
     options = {"photometric": "minisblack", "metadata": {"axes": "CYX"}, "byteorder": ">"}
     tifffile.imwrite(path, pixels, compression="zlib", **options)
-    info = describe(str(path))
-    planes = np.array([(0, *info.plane(0, c, 0)) for c in range(2)], np.int32).reshape(1, 2, 1, 3)
-    source = ImageSource("i", (str(path),), (info.identity,), planes, (20, 22), np.dtype(dtype))
+    info = describe(str(path), ImageOptions())
+    planes = np.zeros((1, 2, 1, 4), np.int32)
+    planes[0, 1, 0, 2] = 1
+    kind = ImageKind(planes, as_level([(1, 20, 22)], 0), info.levels[0].segment, np.dtype(dtype))
+    source = ImageSource("i", (str(path),), (info.identity,), ((),), 0, kind)
     spec = make_spec(dtype)
     add_field(group, "image", 6, spec, ("c", "y", "x"))
     (tmp_path / "tmp").mkdir()
@@ -126,10 +132,12 @@ def test_a_field_that_was_cut(tmp_path, group, dtype):
     for shard, rows in ((0, slice(0, 4)), (1, slice(4, 6))):
         zeros = np.zeros(len(of[rows]), np.int32)
         out = str(tmp_path / "s.zarr" / "image" / shard_name(shard, 4))
-        rows_of = (of[rows], zeros, zeros, y[rows], x[rows])
+        corners = np.stack([zeros, zeros, y[rows], x[rows]], axis=1)
         images, sources, void = (0, 1), (source, source), frozenset([1])
-        tmp = str(tmp_path / "tmp")
-        cut_shard(ShardSpec(shard, out, tmp, spec, images, sources, *rows_of, void))
+        tmp, options = str(tmp_path / "tmp"), ImageOptions()
+        rows_of = (of[rows], corners, void)
+        target = ShardFile(out, tmp)
+        cut_shard(ShardSpec(shard, target, spec, options, images, sources, *rows_of))
     padded = np.pad(pixels, ((0, 0), (0, 6), (0, 5)), mode="reflect")
     expected = np.stack(
         [padded[:, a : a + 6, b : b + 5] for a, b in zip(y.tolist(), x.tolist(), strict=True)]

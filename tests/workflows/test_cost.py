@@ -10,28 +10,37 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patchmill.tasks.cut import PatchSpec, ShardSpec, cut_shard
+from patchmill.tasks.cut import ShardSpec, cut_shard
 from patchmill.tasks.grid import reflect_index
-from patchmill.tasks.source import ImageSource
-from patchmill.tasks.tiff import describe
+from patchmill.tasks.image import ImageOptions
+from patchmill.tasks.patches import PatchSpec
+from patchmill.tasks.resolution import as_level
+from patchmill.tasks.shard import ShardFile
+from patchmill.tasks.source import ImageKind, ImageSource
+from patchmill.tasks.survey import describe
+from patchmill.workflows import cost
 from patchmill.workflows.cost import cost_of
 from patchmill.workflows.files import ImageFiles
 from patchmill.workflows.images import SurveyedImage
 from patchmill.workflows.rows import make_rows
-from patchmill.workflows.sections import PatchesRecipe
+from patchmill.workflows.patches_section import PatchesRecipe
 
 
 def make_image(shape, segment, dtype="uint16"):
     dtype = np.dtype(dtype)
-    source = ImageSource("i", (), (), np.zeros((0, 0, 0, 3), np.int32), shape[3:], dtype)
+    planes = np.zeros((*shape[:3], 4), np.int32)
+    kind = ImageKind(planes, as_level([shape[2:]], 0), (1, 1, 1, *segment), dtype)
     names = tuple(f"c{number}" for number in range(shape[1]))
-    nbytes = math.prod(segment) * dtype.itemsize
-    unknown = (np.nan,) * 3
-    return SurveyedImage(ImageFiles("i", (), ()), source, shape, names, segment, nbytes, unknown)
+    return surveyed(ImageSource("i", (), (), (), 0, kind), shape, names)
+
+
+def surveyed(source, shape, names):
+    files, unknown = ImageFiles("i", (), ()), (np.nan,) * 3
+    return SurveyedImage(files, source, shape, names, unknown, range(shape[0]))
 
 
 def make_spec(recipe, channels, rows_per_shard, dtype="uint16"):
-    size, pad = recipe.size, recipe.pad
+    size, pad = recipe.size_zyx, recipe.pad
     margin = recipe.margin_px
     return PatchSpec(channels, size, np.dtype(dtype), pad, "lz4", 5, rows_per_shard, margin)
 
@@ -57,14 +66,15 @@ def segments_by_pixels(images, rows, recipe, rows_per_shard):
                 pixels = np.arange(max(0, start), min(start + size, length))
             # Rows between two mirrored ones are read with them.
             span = np.arange(pixels.min(), pixels.max() + 1)
-            axes.append(set((span // image.segment[axis]).tolist()))
+            axes.append(set((span // image.source.kind.segment[3 + axis]).tolist()))
         for at in ((a, b) for a in axes[0] for b in axes[1]):
             decoded.add((row // rows_per_shard, number, t, z, *at))
             needed.add((number, t, z, *at))
 
     def nbytes(segments, place):
         return sum(
-            math.prod(images[s[place]].segment) * images[s[place]].shape[1] * 2 for s in segments
+            math.prod(images[s[place]].source.kind.segment) * images[s[place]].shape[1] * 2
+            for s in segments
         )
 
     return nbytes(decoded, 1), nbytes(needed, 0)
@@ -97,10 +107,12 @@ def test_segments_are_counted_right(found, size, stride, edge, rows_per_shard, b
     recipe = PatchesRecipe.model_validate(keys)
     splits = data.draw(st.lists(st.integers(0, 2), min_size=len(found), max_size=len(found)))
     rows = lay_out(found, recipe, rows_per_shard, splits)
-    cost = cost_of(found, rows, make_spec(recipe, 2, rows_per_shard))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cost, "COUNTED_PER_PATCH", 1000)
+        price = cost.cost_of(found, rows, make_spec(recipe, 2, rows_per_shard))
     expected = segments_by_pixels(found, rows, recipe, rows_per_shard)
-    assert (cost.decoded_bytes, cost.needed_bytes) == expected
-    assert cost.patch_bytes == len(rows) * 2 * math.prod(n + 2 * margin for n in size) * 2
+    assert (price.decoded_bytes, price.needed_bytes) == expected
+    assert price.patch_bytes == len(rows) * 2 * math.prod(n + 2 * margin for n in size) * 2
 
 
 @pytest.mark.parametrize("tile", [256, 512, 1024])
@@ -139,15 +151,15 @@ def test_strips_are_decoded_about_once():
     assert cost.decoded_bytes < 1.2 * cost.needed_bytes
 
 
-def test_the_longest_run_of_a_plane_in_a_shard_is_what_is_held():
-    """A run ends with a shard or a plane: here 7 rows a plane, 10 a shard, so 7 at most."""
+def test_the_longest_run_of_an_image_in_a_shard_is_what_is_held():
+    """A run ends with a shard or an image: here 7 rows an image, 10 a shard, so 7 at most."""
     recipe = PatchesRecipe.model_validate({"size": 100})
-    image = make_image((1, 1, 4, 100, 700), (100, 700))
+    images = [make_image((1, 1, 1, 100, 700), (100, 700)) for _ in range(4)]
     spec = make_spec(recipe, 1, 10)
-    rows = lay_out([image], recipe, 10)
+    rows = lay_out(images, recipe, 10)
     patch_bytes = 100 * 100 * 2
-    seven = cost_of([image], rows, spec).peak_bytes
-    five = cost_of([image], lay_out([image], recipe, 5), make_spec(recipe, 1, 5)).peak_bytes
+    seven = cost_of(images, rows, spec).peak_bytes
+    five = cost_of(images, lay_out(images, recipe, 5), make_spec(recipe, 1, 5)).peak_bytes
     assert seven - five == 2 * patch_bytes
 
 
@@ -172,26 +184,20 @@ def test_the_peak_covers_what_a_task_holds(tmp_path, shape, patches, options):
     pixels = np.add.outer(np.arange(shape[0]), np.arange(shape[1])).astype("uint16")
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, pixels, **options)
-    info = describe(str(path))
+    info = describe(str(path), ImageOptions())
     recipe = PatchesRecipe.model_validate(patches)
-    planes = np.zeros((1, 1, 1, 3), np.int32)
-    source = ImageSource("i", (str(path),), (info.identity,), planes, shape, np.dtype("uint16"))
-    image = SurveyedImage(
-        ImageFiles("i", (), ()),
-        source,
-        info.shape,
-        ("c0",),
-        info.segment,
-        info.segment_bytes,
-        info.voxel_um,
-    )
+    (level,) = info.levels
+    planes = np.zeros((1, 1, 1, 4), np.int32)
+    kind = ImageKind(planes, as_level([level.shape], 0), level.segment, np.dtype("uint16"))
+    source = ImageSource("i", (str(path),), (info.identity,), ((),), 0, kind)
+    image = surveyed(source, info.shape, ("c0",))
     rows = lay_out([image], recipe, 10_000)
     spec = make_spec(recipe, 1, 10_000)
     predicted = cost_of([image], rows, spec).peak_bytes
     zeros = np.zeros(len(rows), np.int32)
-    columns = (rows.columns["y"], rows.columns["x"])
-    out, tmp = str(tmp_path / "c.0.0.0.0"), str(tmp_path)
-    shard = ShardSpec(0, out, tmp, spec, (0,), (source,), zeros, zeros, zeros, *columns)
+    corners = np.stack([zeros, zeros, rows.columns["y"], rows.columns["x"]], axis=1)
+    target = ShardFile(str(tmp_path / "c.0.0.0.0"), str(tmp_path))
+    shard = ShardSpec(0, target, spec, ImageOptions(), (0,), (source,), zeros, corners)
     peaks = []
 
     def measure():

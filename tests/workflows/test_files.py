@@ -2,6 +2,7 @@ import os
 
 import pytest
 
+from patchmill.tasks.image import ImageOptions
 from patchmill.tasks.survey import survey_files
 from patchmill.workflows.files import find_images, group_of
 from patchmill.workflows.natural import natural_key
@@ -146,7 +147,7 @@ def test_listed_channels_choose_and_order(folder):
 
 def test_channels_become_names_of_columns(folder):
     folder.touch("x_.a_.tif")
-    assert 'channel ".a" starts with a dot' in folder.error(pattern="_(?P<channel>.+)_")
+    assert 'channel ".a", which starts with a dot' in folder.error(pattern="_(?P<channel>.+)_")
 
 
 def test_uneven_sets_say_what_is_missing(folder):
@@ -202,13 +203,76 @@ def test_folders_are_not_images(folder):
     assert [image.id for image in folder.find("*").images] == ["a.tif"]
 
 
+def test_a_zarr_folder_is_an_image_and_what_is_in_it_is_not(folder):
+    folder.touch("a.zarr/.zattrs", "a.zarr/0/.zarray", "a.zarr/0/0.0.tif", "sub/b.zarr/zarr.json")
+    folder.touch("sub/b.zarr/c/0/0", "sub/c.tif")
+    everything = ["a.zarr", "sub/b.zarr", "sub/c.tif"]
+    assert [i.id for i in folder.find("**").images] == everything
+    assert [i.id for i in folder.find(["*.zarr", "**/*.*"]).images] == everything
+    assert [i.id for i in folder.find("*").images] == ["a.zarr"]
+    assert [i.id for i in folder.find("**/*.tif").images] == ["sub/c.tif"]
+    assert [i.id for i in folder.find("a.zarr/").images] == ["a.zarr"]
+    assert [i.id for i in folder.find("a.zarr/0/0.0.tif").images] == ["a.zarr/0/0.0.tif"]
+    assert [i.id for i in folder.find("**", exclude="*.zarr").images] == ["sub/c.tif"]
+    assert "matches no file" in folder.error("a.zarr/**/*.tif")
+
+
+def test_fields_of_a_zarr_plate_are_images(folder):
+    for well in ("A/1", "B/12"):
+        folder.touch(f"p.zarr/{well}/.zattrs", f"p.zarr/{well}/.zgroup")
+        folder.touch(
+            *(f"p.zarr/{well}/{f}/{name}" for f in (0, 1) for name in (".zattrs", "0/0.0"))
+        )
+    folder.touch("p.zarr/.zattrs", "p.zarr/A/.zgroup", "p.zarr/B/zarr.json", "p.zarr/A/1/zarr.json")
+    pattern = r"(?P<plate>\w+)\.zarr/(?P<row>[A-P])/(?P<col>\d+)/(?P<site>\d+)"
+    found = folder.find("*.zarr/*/*/*", pattern=pattern)
+    assert [image.id for image in found.images][1:3] == [
+        "plate=p,row=A,col=1,site=1",
+        "plate=p,row=B,col=12,site=0",
+    ]
+    assert found.columns == ("plate", "row", "col", "site")
+    assert len(found.images) == 4
+
+
+def test_a_recipe_may_lie_in_a_folder_that_looks_like_zarr(folder):
+    folder.touch("zarr.json", "a.tif")
+    assert [i.id for i in folder.find("**/*.tif").images] == ["a.tif"]
+
+
+def test_a_url_is_a_file(folder):
+    folder.touch("a.tif")
+    urls = ["s3://bucket/a b/c.tif", "https://host/x/../y.tif"]
+    found = folder.find([*urls, "a.tif"], exclude="*z.tif")
+    assert [i.files[0].path for i in found.images] == [str(folder.path / "a.tif"), *reversed(urls)]
+    assert [i.id for i in found.images] == ["a.tif", *reversed(urls)]
+    assert "has wildcards, and a web server says not" in folder.error("https://host/*.tif")
+
+
+def test_sets_of_different_depth_are_noted(folder):
+    folder.touch(*(f"{w}_z{z}.tif" for w in "abc" for z in (1, 2, 10)))
+    pattern = r"(?P<well>.)_z(?P<z>\d+)"
+    assert folder.find(pattern=pattern).notes == ()
+    (folder.path / "b_z10.tif").unlink()
+    assert folder.find(pattern=pattern).notes == (
+        "1 of 3 images do not have every z that others have: well=b lacks z 10",
+    )
+
+
+def test_a_pattern_that_takes_everything_for_planes_does_not_count_for_ever(folder):
+    folder.touch(*(f"z{n}_t{n}.tif" for n in range(3000)))
+    text = folder.error(pattern=r"z(?P<z>\d+)_t(?P<t>\d+)")
+    assert "lacks z 1, t 0, z 2, t 0" in text
+    assert "and 8996995 more" in text
+
+
 def test_what_cannot_be_read_is_left_to_the_survey(folder):
     folder.touch("a.tif")
     (folder.path / "b.tif").symlink_to("gone.tif")
     os.mkfifo(folder.path / "c.tif")
     images = folder.find().images
     assert [image.id for image in images] == ["a.tif", "b.tif", "c.tif"]
-    answers = survey_files([image.files[0].path for image in images[1:]], None, False)
+    paths = [image.files[0].path for image in images[1:]]
+    answers = survey_files(paths, ImageOptions(), False)
     assert "the file is gone" in answers[0]
     assert "is not a regular file" in answers[1]
 

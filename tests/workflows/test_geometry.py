@@ -6,12 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from patchmill.tasks.grid import reflect_index
-from patchmill.tasks.source import ImageSource
-from patchmill.workflows.candidates import EDGE, KEPT, REASONS, SPLIT_BORDER, plane_grid
+from patchmill.tasks.resolution import as_level
+from patchmill.tasks.source import ImageKind, ImageSource
+from patchmill.workflows.candidates import EDGE, KEPT, REASONS, SPLIT_BORDER, image_grid
 from patchmill.workflows.files import ImageFiles
 from patchmill.workflows.images import SurveyedImage
 from patchmill.workflows.rows import make_rows
-from patchmill.workflows.sections import PatchesRecipe
+from patchmill.workflows.patches_section import PatchesRecipe
 
 SHAPES = st.tuples(st.integers(1, 40), st.integers(1, 40))
 SIZES = st.tuples(st.integers(1, 14), st.integers(1, 14))
@@ -38,9 +39,16 @@ def images(draw):
 
 
 def make_image(shape, segment):
-    source = ImageSource("i", (), (), np.zeros((0, 0, 0, 3), np.int32), shape[3:], np.dtype("u2"))
+    planes = np.zeros((*shape[:3], 4), np.int32)
+    kind = ImageKind(planes, as_level([shape[2:]], 0), (1, 1, 1, *segment), np.dtype("u2"))
+    source = ImageSource("i", (), (), (), 0, kind)
     unknown = (np.nan,) * 3
-    return SurveyedImage(ImageFiles("i", (), ()), source, shape, ("c0",), segment, 1, unknown)
+    files = ImageFiles("i", (), ())
+    return SurveyedImage(files, source, shape, ("c0",), unknown, range(shape[0]))
+
+
+def plane_grid(shape, recipe):
+    return image_grid(as_level([(1, *shape)], 0), recipe)
 
 
 def grid_positions(length, size, stride, edge):

@@ -151,6 +151,6 @@ def test_a_plan_that_leaves_images_out_says_so_and_fails(
 def test_a_patch_too_large_for_a_chunk(tmp_path, surveyed, plate_tables):
     huge = plate_tables(patches={"size": 40_000, "edge": "pad"})
     with pytest.raises(
-        RecipeError, match=r"patches\.size: a patch of \[40000, 40000\] holds 64000"
+        RecipeError, match=r"patches\.size: a patch of \[2, 40000, 40000\] holds 64000"
     ):
         plan(Recipe.from_dict(huge, tmp_path))

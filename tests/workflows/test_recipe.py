@@ -104,13 +104,99 @@ def test_canonical_is_the_same_for_defaults_written_out():
     assert short["images"]["on_error"] == "raise"
 
 
-def test_no_border_leaves_no_trace():
-    """Stores that were made before there were borders are of the same plan."""
-    assert make(patches={"margin_px": 0}).canonical() == make().canonical()
-    assert set(make().canonical()["patches"]) == {"size", "stride", "edge", "pad", "allow_gaps"}
-    recipe = make(patches={"margin_px": 256})
-    assert recipe.canonical()["patches"]["margin_px"] == 256
-    assert Recipe.from_dict(recipe.canonical()) == recipe
+#: What no store says, because keys may stand there.
+SECRET = {"images.storage", "store.storage"}
+#: Every other key, none at its default but those that others exclude.
+EVERY = {
+    "seed": 3,
+    "images": {
+        "paths": ["a/*.tif", "s3://bucket/*.tif"],
+        "pattern": PATTERN,
+        "exclude": ["*_thumb*"],
+        "group": ["well"],
+        "on_error": "skip",
+        "missing_channel": "skip",
+        "channels": {"2": "GFP", "1": "DAPI"},
+        "dtype": "uint8",
+        "axes": "NCZYX",
+        "identity": "content",
+        "reader": "package.module:function",
+        "dataset": "t0/channel 1",
+        "palette": "colour",
+        "voxel_um": [2.0, 0.5, 0.25],
+        "table": {"size": [137, 236], "id": "name", "pixels": "image"},
+        "max_pixels": 10**12,
+        "max_segment_bytes": "2 GiB",
+        "max_seconds": 60,
+    },
+    "patches": {
+        "size": [4, 64, 32],
+        "stride": [2, 80, 32],
+        "edge": "pad",
+        "pad": 7,
+        "margin_px": 5,
+        "allow_gaps": True,
+        "z": "stack",
+        "t": "max",
+        "voxel_um": [1.0, 0.5, 0.5],
+        "allow_mixed_mpp": True,
+    },
+    "metadata": {"table": "p.csv", "on": {"Well": "well"}, "missing": "empty", "wells": "well"},
+    "split": {"fractions": {"val": 0.2, "train": 0.8}, "stratify": "drug"},
+    "store": {"codec": "zstd", "level": 9, "shard_bytes": "1 GB", "dtype": "float32"},
+}
+IMAGES = EVERY["images"]
+#: Tables in place of those, with what they do not have or say otherwise.
+OTHERWISE = [
+    {},
+    {"images": {**IMAGES, "voxel_um": 0.5, "channels": {}}},
+    {"images": {**IMAGES, "voxel_um": [0.5, 0.25]}},
+    {"images": {"manifest": "m.csv", "table": {"size": 28}}, "split": {"from": "old/splits.csv"}},
+    {"patches": {"size": 64, "z": "focus", "focus": "each", "level": 2, "t": 3}},
+    {"patches": {"size": 64, "z": 0, "mpp": 1, "t": "mean"}},
+    {"patches": {"size": [1, 64, 64], "z": "stack", "voxel_um": 0.5}},
+    {"images": {"paths": "*"}, "metadata": None, "split": {"folds": 2, "blocks_px": 9}},
+]
+
+
+@pytest.mark.parametrize("other", OTHERWISE, ids=str)
+def test_canonical_comes_back(other):
+    recipe = Recipe.from_dict({**EVERY, **other})
+    text = json.dumps(recipe.canonical(), sort_keys=True, allow_nan=False)
+    again = Recipe.from_dict(json.loads(text))
+    assert again == recipe
+    assert json.dumps(again.canonical(), sort_keys=True) == text
+
+
+def test_canonical_says_every_key():
+    """With its default, too: a store says what it was made with, whatever later versions do."""
+    bare = {"images": {"paths": "*.tif"}, "patches": {"size": 8}}
+    content = Recipe.from_dict(bare).canonical()
+    said = {f"{name}.{key}" for name in ("images", "patches", "store") for key in content[name]}
+    keys = {key for key in known_keys(Recipe) if key.count(".") == 1}
+    assert said == {k for k in keys if not k.startswith(("metadata.", "split."))} - SECRET
+    assert (content["metadata"], content["split"], content["images"]["manifest"]) == (None,) * 3
+    assert content["patches"]["margin_px"] == 0
+    written = {**bare, "patches": {"size": 8, "stride": 8, "z": "each", "margin_px": 0}}
+    assert Recipe.from_dict(written).canonical() == content
+
+
+def test_every_key_comes_back_above():
+    tried = {"seed", *(f"images.table.{key}" for key in EVERY["images"]["table"])}
+    for tables in (EVERY, *OTHERWISE):
+        tried |= {f"{name}.{key}" for name in tables if name != "seed" for key in tables[name] or ()}
+    assert tried == {k for k in known_keys(Recipe) if "." in k or k == "seed"} - SECRET
+
+
+@pytest.mark.parametrize("table", ["images", "store"])
+def test_keys_to_a_server_are_nowhere(table):
+    options = {"secret_access_key": "hush", "client_options.timeout": "30s"}
+    recipe = make(**{table: {"storage": options}})
+    assert dict(getattr(recipe, table).storage) == options
+    assert "hush" not in json.dumps(recipe.canonical()) + repr(recipe)
+    text = problems(**{table: {"storage": {"secret_access_key": "hush", "timeout": 30}}})
+    assert "hush" not in text
+    assert "the option timeout needs a text in quotes" in text
 
 
 @pytest.mark.parametrize("edge", ["drop", "pad", "shift"])
@@ -124,6 +210,27 @@ def test_a_border_is_padded_whatever_the_edge(edge):
 )
 def test_shard_bytes(given, expected):
     assert make(store={"shard_bytes": given}).store.shard_bytes == expected
+
+
+def test_canonical_keeps_the_order_of_what_is_joined():
+    data = {
+        "images": {"manifest": "m.csv"},
+        "patches": {"size": 8},
+        "metadata": {"table": "p.csv", "on": {"Well": "well", "plate": "plate"}, "wells": "well"},
+    }
+    recipe = Recipe.from_dict(data)
+    text = json.dumps(recipe.canonical(), sort_keys=True)
+    assert Recipe.from_dict(json.loads(text)) == recipe
+    assert list(recipe.metadata.on) == ["Well", "plate"]
+
+
+def test_names_wait_for_the_manifest_and_the_plate_map():
+    split = {"folds": 2, "stratify": "drug"}
+    data = {"images": {"manifest": "m.csv", "group": "dose"}, "patches": {"size": 8}}
+    assert Recipe.from_dict(data | {"split": split}).images.group == ("dose",)
+    recipe = make({"group": "dose"}, metadata={"table": "p.csv", "on": "well"}, split=split)
+    assert recipe.metadata.on == {"well": "well"}
+    assert recipe.splits_file is None
 
 
 def test_channel_keys_may_be_numbers_in_python():
@@ -170,6 +277,21 @@ def test_all_problems_come_in_one_error_and_name_their_keys():
         ),
         ({"images": {"group": "channel"}}, "tells planes of one image apart"),
         ({"images": {"group": ["well", "well"]}}, "write each name once"),
+        ({"images": {"paths": None}}, "images.paths: found null; write a text or a list"),
+        ({"images": {"manifest": "m.csv"}}, "lists the files, and so does images.paths; leave"),
+        ({"images": {"manifest": "s3://b/m.csv"}}, "write the path of a CSV or parquet file"),
+        ({"metadata": {}}, "metadata.table: is missing; write the path of a CSV or parquet file"),
+        ({"metadata": {"table": "m.csv"}}, "metadata.on: is missing; write columns that both"),
+        ({"metadata": {"table": "m.csv", "on": []}}, "on: found []; write names of columns"),
+        ({"metadata": {"table": "m.csv", "on": ["a", "a"]}}, "write each name once"),
+        (
+            {"metadata": {"table": "m.csv", "on": {"a": "b", "c": "b"}}},
+            "write each column of the images once",
+        ),
+        (
+            {"metadata": {"table": "m.csv", "on": "plate", "wells": "well"}},
+            'metadata.wells: "well" is not in metadata.on, which has: plate',
+        ),
         (
             {"images": {"group": "well", "pattern": None}},
             "needs images.pattern with a named group (?P<well>",
@@ -186,6 +308,32 @@ def test_all_problems_come_in_one_error_and_name_their_keys():
         ({"images": {"dtype": "uint17"}}, "write one of uint8, uint16"),
         ({"images": {"axes": "CY"}}, 'as in "CYX"'),
         ({"images": {"axes": "YXX"}}, 'as in "CYX"'),
+        ({"images": {"axes": 3}}, 'as in "CYX"'),
+        ({"images": {"reader": "mine"}}, 'reader: found "mine"; write "package.module:function"'),
+        ({"images": {"reader": ["a:b"]}}, 'found ["a:b"]; write "package.module:function"'),
+        ({"images": {"dataset": 0}}, "images.dataset: found 0; write what inside a file is meant"),
+        (
+            {"images": {"palette": "color"}},
+            'images.palette: found "color"; write "index" or "colour"',
+        ),
+        ({"images": {"voxel_um": 0}}, "images.voxel_um: found 0; write micrometres, [z, y, x]"),
+        ({"images": {"voxel_um": [0.5]}}, "images.voxel_um: found [0.5]; write micrometres"),
+        ({"images": {"voxel_um": "0.5"}}, 'images.voxel_um: found "0.5"; write micrometres'),
+        ({"images": {"voxel_um": [1, 1, -1]}}, "found [1, 1, -1]; write micrometres"),
+        ({"images": {"table": [137, 236]}}, "images.table: found [137, 236]; write a table"),
+        ({"images": {"table": {}}}, "images.table.size: is missing; write [y, x] of an image"),
+        ({"images": {"table": {"size": 0}}}, "images.table.size: found 0; write [y, x] in whole"),
+        ({"images": {"table": {"size": 9, "id": 3}}}, "images.table.id: found 3; write the column"),
+        (
+            {"images": {"table": {"size": 9, "pixel": "p"}}},
+            "images.table.pixel: unknown key; did you mean images.table.pixels?",
+        ),
+        ({"images": {"storage": "eu"}}, "images.storage: write a table such as { region ="),
+        ({"store": {"storage": ["eu"]}}, "store.storage: write a table such as { region ="),
+        ({"images": {"max_pixels": 0}}, "images.max_pixels: found 0; write a whole number above 0"),
+        ({"images": {"max_pixels": 1.5}}, "images.max_pixels: found 1.5; write a whole number"),
+        ({"images": {"max_seconds": "1 h"}}, 'images.max_seconds: found "1 h"; write a whole'),
+        ({"images": {"max_segment_bytes": "1 XB"}}, 'max_segment_bytes: found "1 XB"; write a num'),
         ({"images": {"pattern": "(?P<a>.)", "missing_channel": "skip"}}, "(?P<channel>...)"),
         ({"images": {"stride": 3}}, "images.stride: unknown key; did you mean patches.stride?"),
         ({"patches": {"size": 0}}, "patches.size: found 0; write [y, x]"),
@@ -206,6 +354,42 @@ def test_all_problems_come_in_one_error_and_name_their_keys():
             {"patches": {"size": [64, 256], "margin_px": 257}},
             "found 257, and each side of [64, 256] px would get that much more; write at most 256",
         ),
+        ({"patches": {"size": [1, 2, 3, 4]}}, 'found [1, 2, 3, 4]; write [y, x] in whole pixels'),
+        ({"patches": {"size": [0, 8, 8], "z": "stack"}}, 'with z = "stack", [z, y, x]'),
+        ({"patches": {"size": [2, 8, 8]}}, 'z = "each"; write [y, x], or z = "stack" for an axis'),
+        ({"patches": {"z": "stack"}}, 'found [256, 256] with z = "stack"; write [z, y, x]'),
+        (
+            {"patches": {"size": [2, 8, 8], "stride": 8, "z": "stack"}},
+            "stride: [8, 8] has not as many numbers as size = [2, 8, 8]; write one for each",
+        ),
+        (
+            {"patches": {"size": [2, 8, 8], "stride": [3, 8, 8], "z": "stack"}},
+            "leaves gaps of [1, 0, 0] px between patches of [2, 8, 8]",
+        ),
+        ({"patches": {"z": "maximum"}}, 'patches.z: found "maximum"; write "each", "max", "mean",'),
+        ({"patches": {"z": -1}}, "patches.z: found -1; write "),
+        ({"patches": {"z": 1.5}}, 'patches.z: found 1.5; write "each"'),
+        ({"patches": {"z": True}}, 'patches.z: found true; write "each"'),
+        ({"patches": {"t": "stack"}}, 'patches.t: found "stack"; write "each", "max", "mean", or'),
+        ({"patches": {"t": [0]}}, 'patches.t: found [0]; write "each", "max", "mean", or'),
+        ({"patches": {"z": "max", "t": "mean"}}, 'found "mean" with z = "max"; project both alike'),
+        ({"patches": {"focus": "DAPI"}}, 'patches.focus: is for z = "focus", and z is "each"'),
+        ({"patches": {"z": "focus", "focus": 0}}, "focus: found 0; write the name of a channel"),
+        ({"patches": {"level": -1}}, "patches.level: found -1; write a whole number of at least 0"),
+        ({"patches": {"level": True}}, "patches.level: found true; write a whole number"),
+        ({"patches": {"mpp": 0}}, "patches.mpp: found 0; write micrometres per pixel, a number"),
+        ({"patches": {"mpp": [0.5, 0.5]}}, "patches.mpp: found [0.5, 0.5]; write micrometres per"),
+        ({"patches": {"mpp": True}}, "patches.mpp: found true; write micrometres per pixel"),
+        (
+            {"patches": {"mpp": 0.5, "level": 1}},
+            "patches.mpp: level and mpp each say the resolution; write one of them",
+        ),
+        (
+            {"patches": {"mpp": 1, "voxel_um": 1, "z": "stack", "size": [2, 8, 8]}},
+            "patches.voxel_um: mpp and voxel_um each say the resolution",
+        ),
+        ({"patches": {"voxel_um": 1.0}}, 'is for patches with an axis z (z = "stack"); write patc'),
+        ({"patches": {"allow_mixed_mpp": 1}}, "allow_mixed_mpp: found 1; write true or false"),
         ({"split": {}}, "split.fractions: is missing"),
         ({"split": {"fractions": {"a": 0.5}}}, "sum to 0.5"),
         ({"split": {"fractions": {"a": 1, "b": 0}}}, "b needs a number above 0"),
@@ -297,7 +481,9 @@ def test_widening():
 def test_readme_documents_every_key():
     documented = set(re.findall(r"^\| `([a-z_.]+)` \|", README.read_text("utf-8"), re.MULTILINE))
     leaves = {
-        key for key in known_keys(Recipe) if key not in {"images", "patches", "split", "store"}
+        key
+        for key in known_keys(Recipe)
+        if key not in {"images", "patches", "metadata", "split", "store"}
     }
     assert documented == leaves
 
