@@ -1,7 +1,7 @@
-"""Windows of an image whose pixels are averages: rescaled to another resolution, or a mean of planes.
+"""Windows of an image whose pixels are averages: rescaled, or the mean of planes.
 
-Sums are kept in float64 and divided once, at the end: the mean of whole numbers rounds once, half to
-even.
+Sums are kept in float64 and divided once, at the end: the mean of whole numbers rounds once, half
+to even.
 """
 
 from __future__ import annotations

@@ -78,6 +78,7 @@ def open_bdv(path: str, file: h5py.File, options: ImageOptions) -> Hdf5Image:
         levels,
         axes,
         datasets,
+        options=options,
         beside=[xml.path] if xml else [],
         channels=[setup.channel or setup.name for setup in known] if as_it_is else (),
         voxel_um=known[0].voxel_um if known else UNKNOWN_VOXEL,

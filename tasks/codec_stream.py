@@ -12,6 +12,7 @@ _JPEG = frozenset({6, 7, 33007, 34892})
 _JPEG2000 = frozenset({33003, 33004, 33005, 34712})
 _JPEG_XR = frozenset({22610, 34934})
 _PNG = 34933
+_LERC = 34887
 #: A stream may hold somewhat more than its tile: rows and columns up to whole blocks.
 _MARGIN = 2
 
@@ -39,6 +40,8 @@ def check_stream(data: bytes, compression: int, samples: int) -> None:
         size = _jpeg2000(data)
     elif compression in _JPEG_XR:
         size = _jpeg_xr(data)
+    elif compression == _LERC:
+        size = _lerc(data)
     elif compression == _PNG and len(data) >= 24:
         size = struct.unpack(">II", data[16:24])
     if size is not None and size[0] * size[1] > samples * _MARGIN + (1 << 16):
@@ -80,7 +83,7 @@ def _jpeg2000(data: bytes) -> tuple[int, int] | None:
 
 
 def _jpeg_xr(data: bytes) -> tuple[int, int] | None:
-    """Return (height, width) from the container, ITU-T T.832, Annex A."""
+    """Return (height, width), ITU-T T.832: of the stream, 8.3, in the container of Annex A."""
     if data[:3] != b"II\xbc" or len(data) < 8:
         return None
     (at,) = struct.unpack("<I", data[4:8])
@@ -88,7 +91,25 @@ def _jpeg_xr(data: bytes) -> tuple[int, int] | None:
     for start in range(at + 2, min(len(data) - 11, at + 2 + 12 * 64), 12):
         tag, kind, _, value = struct.unpack("<HHII", data[start : start + 12])
         tags.setdefault(tag, value & (0xFFFF if kind == 3 else 0xFFFFFFFF))
-    if tags.get(0xBCC0, 0) + tags.get(0xBCC1, 0) > len(data):
+    first = tags.get(0xBCC0, 0)
+    if first + tags.get(0xBCC1, 0) > len(data):
         raise ValueError("the JPEG XR stream breaks off")
-    width, height = tags.get(0xBC80), tags.get(0xBC81)
-    return None if width is None or height is None else (height, width)
+    # What the container says of the size is nothing to the decoder.
+    if data[first : first + 8] != b"WMPHOTO\0" or len(data) < first + 20:
+        return None
+    is_short = data[first + 10] & 0x80
+    width, height = struct.unpack_from(">HH" if is_short else ">II", data, first + 12)
+    return height + 1, width + 1
+
+
+def _lerc(data: bytes) -> tuple[int, int] | None:
+    """Return (height, width); None of an older kind, or of one that is compressed once more.
+
+    The head is in https://github.com/Esri/lerc, `Lerc2::HeaderInfo`.
+    """
+    if data[:6] != b"Lerc2 " or len(data) < 30:
+        return None
+    (version,) = struct.unpack_from("<i", data, 6)
+    values = struct.unpack_from("<3I", data, 14 if version >= 3 else 10)
+    height, width = values[:2]
+    return height, width * (max(1, values[2]) if version >= 4 else 1)

@@ -107,7 +107,7 @@ def _chunks(
         try:
             patches = cut_patches(image, spec.options, corners, spec.patch)
         except SourceError as error:
-            raise SourceError(error.text, spec.images[number]) from error
+            raise SourceError(error.text, spec.images[number], error.detail) from error
         held = held_pixels(corners[:, 1:], spec.patch.size, image.kind.resolution)
         for row, patch, own in zip(rows.tolist(), patches, held.tolist(), strict=True):
             # Padding is no measurement, and a border is its neighbours': neither counts.

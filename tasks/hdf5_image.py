@@ -107,6 +107,7 @@ def _open_dataset(path: str, file: h5py.File, options: ImageOptions) -> Hdf5Imag
         [dataset],
         axes,
         lambda: (dataset,),
+        options=options,
         voxel_um=_voxel_of(dataset),
         segments=None if dataset.chunks else [_rows(dataset.shape, axes)],
         notes=notes,
@@ -165,9 +166,10 @@ def _which(path: str, found: list[h5py.Dataset]) -> str:
 
 def _axis_names(dataset: h5py.Dataset) -> list[str | None] | None:
     """Return what a data set calls its dimensions: by labels, or by ilastik's (vigra's) tags."""
-    labels = [dimension.label for dimension in dataset.dims]
+    # What `dataset.dims` calls for this crashes where the heap that holds the labels is damaged.
+    labels = [str(_text(label)) for label in np.ravel(dataset.attrs.get("DIMENSION_LABELS", ()))]
     if any(labels):
-        return labels
+        return list(labels)
     tags = dataset.attrs.get("axistags")
     if tags is None:
         return None
@@ -175,6 +177,10 @@ def _axis_names(dataset: h5py.Dataset) -> list[str | None] | None:
         return [str(axis["key"]) for axis in json.loads(tags)["axes"]]
     except (ValueError, KeyError, TypeError):
         return None
+
+
+def _text(label: Any) -> Any:
+    return label.decode("utf-8", "replace") if isinstance(label, bytes) else label
 
 
 def _voxel_of(dataset: h5py.Dataset) -> VoxelSize:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..reader.remote import is_remote
 from .hdf5_stored import chunks_stored, sources_of
-from .image import UNKNOWN_VOXEL, ArrayImage, VoxelSize
+from .image import UNKNOWN_VOXEL, ArrayImage, ImageOptions, VoxelSize
+from .limits import check_segment_bytes
 
 if TYPE_CHECKING:
     import h5py
@@ -29,6 +31,8 @@ class Hdf5Image(ArrayImage):
         Returns every data set that the image is made of.
     beside
         Further files that belong to the image.
+    options
+        `max_segment_bytes` counts.
     """
 
     def __init__(
@@ -39,6 +43,7 @@ class Hdf5Image(ArrayImage):
         axes: str,
         datasets: Callable[[], Iterable[h5py.Dataset]],
         *,
+        options: ImageOptions,
         beside: Sequence[str] = (),
         channels: Sequence[str] = (),
         voxel_um: VoxelSize = UNKNOWN_VOXEL,
@@ -58,6 +63,7 @@ class Hdf5Image(ArrayImage):
             close=file.close,
         )
         self._path = path
+        self._options = options
         self._datasets = datasets
         self._beside = beside
 
@@ -74,6 +80,9 @@ class Hdf5Image(ArrayImage):
     def _check_stored(self) -> None:
         missing = total = 0
         for dataset in self._datasets():
+            # A chunk may be larger than a data set that can grow.
+            nbytes = math.prod(dataset.chunks or (0,)) * dataset.dtype.itemsize
+            check_segment_bytes(self._path, nbytes, self._options)
             there, expected = chunks_stored(self._path, dataset)
             missing, total = missing + expected - there, total + expected
         if missing:

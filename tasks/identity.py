@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import stat
-from collections.abc import Iterator, Sequence
-from io import BufferedReader
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..reader.remote import is_remote
@@ -41,8 +40,8 @@ def identity_of(paths: Sequence[str], content: bool, storage: Storage = ()) -> F
             sizes.append(size)
             times.append(time)
             if content:
-                for file in _contents(path, storage):
-                    with file:
+                for part in _parts(path):
+                    with open_bytes(part, storage) as opened, opened.file() as file:
                         digest.update(hashlib.file_digest(file, "sha256").digest())
     return FileIdentity(sum(sizes), max(times), digest.hexdigest() if content else "")
 
@@ -73,11 +72,13 @@ def _remote_size_and_time(path: str, storage: Storage) -> tuple[int, int]:
     raise FileNotFoundError(path)
 
 
-def _contents(path: str, storage: Storage) -> Iterator[BufferedReader]:
-    if is_remote(path):
-        yield open_bytes(path, storage).file()
-    elif Path(path).is_dir():
-        for entry in sorted(files_below(path), key=lambda entry: entry.path):
-            yield Path(entry.path).open("rb")
-    else:
-        yield Path(path).open("rb")
+def _parts(path: str) -> list[str]:
+    """Return the files that hold the content of a path: those of a folder in a fixed order."""
+    if is_remote(path) and path.rstrip("/").endswith(".zarr"):
+        raise SourceError(
+            f"{path}: is many objects, which are not all read to tell whether they have changed; "
+            'write images.identity = "mtime"'
+        )
+    if is_remote(path) or not Path(path).is_dir():
+        return [path]
+    return sorted(entry.path for entry in files_below(path))

@@ -87,6 +87,7 @@ def open_imaris(path: str, file: h5py.File, options: ImageOptions) -> Hdf5Image:
         levels,
         axes,
         datasets,
+        options=options,
         channels=[_name_of(file, c) for c in range(channels)] if as_it_is else (),
         voxel_um=voxel_um,
         notes=notes,

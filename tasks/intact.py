@@ -51,8 +51,8 @@ def check_planes(
         page: Any = series[number]
         if page is None or not page.dataoffsets:
             raise SourceError(f"{path}: plane {number} of {count} is missing; it is truncated")
-        file = file_of(page, path)
-        key_file = file_of(page.keyframe, path)
+        file = file_of(page, tif, path)
+        key_file = file_of(page.keyframe, tif, path)
         if page.is_frame and page.offset and not page.parent.tiff.is_ndpi:
             different = other_layout(page, partial(read, file), partial(read, key_file))
             if different:
@@ -63,11 +63,10 @@ def check_planes(
         _check_segments(page, number, path, size_of(file))
 
 
-def file_of(page: Any, path: str) -> str:
-    """Return the path of the file that a page lies in; `path` is that of the image."""
+def file_of(page: Any, tif: tifffile.TiffFile, path: str) -> str:
+    """Return the path of the file that a page lies in; `path` is that of the image, `tif` it."""
     handle = page.parent.filehandle
-    root = page.parent.root.filehandle
-    return path if handle is root else str(handle.path)
+    return path if handle is tif.filehandle else str(handle.path)
 
 
 def _check_count(

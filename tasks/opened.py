@@ -73,7 +73,7 @@ class OpenImage:
             As in `ImageReader.read`, in our order of axes.
         """
         full = (slice(item, item + 1), *region)
-        with naming(self.path, f"read {_where(level, region)}"):
+        with naming(self.path, "read its pixels", _where(level, region)):
             pixels = self.reader.read(level, tuple(full[at] for at in self._given))
             wanted = tuple(part.stop - part.start for part in region)
             pixels = pixels.transpose(self._order)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from .averaged import average_windows
 from .copied import copy_windows
 from .image import ImageOptions
+from .resolution import Resolution
 from .source import ImageSource
 
 
@@ -69,6 +70,11 @@ class PatchSpec:
         """Size of a stored patch, uncompressed."""
         return math.prod(self.shape) * self.dtype.itemsize
 
+    def averages(self, resolution: Resolution) -> bool:
+        """Whether pixels are made of several of an image, and kept as sums until all have come."""
+        projects_mean = "mean" in (self.project_z, self.project_t)
+        return projects_mean or resolution.zoom != (1.0, 1.0, 1.0)
+
 
 def cut_patches(
     source: ImageSource,
@@ -92,8 +98,6 @@ def cut_patches(
         Shape (n, c, y, x) or (n, c, z, y, x), borders included, C order, of the store's type; valid
         until the same thread calls again.
     """
-    resolution = source.kind.resolution
-    averages = "mean" in (patch.project_z, patch.project_t) or resolution.zoom != (1.0, 1.0, 1.0)
-    cut = average_windows if averages else copy_windows
+    cut = average_windows if patch.averages(source.kind.resolution) else copy_windows
     patches = cut(source, options, corners, patch)
     return patches.reshape(len(corners), *patch.shape)

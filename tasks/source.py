@@ -21,22 +21,25 @@ class SourceError(PatchmillError, ValueError):
     Parameters
     ----------
     text
-        The sentence for the user.
+        The sentence for the user: the same, whichever part of the image is read first.
     image
         Row in `images/` of the image that is at fault, -1 while it has none.
+    detail
+        What else is known: where, and what the library said.
     """
 
-    def __init__(self, text: str, image: int = -1) -> None:
-        super().__init__(text, image)
+    def __init__(self, text: str, image: int = -1, detail: str = "") -> None:
+        super().__init__(text, image, detail)
         self.text = text
         self.image = image
+        self.detail = detail
 
     def __str__(self) -> str:
-        return self.text
+        return f"{self.text} ({self.detail})" if self.detail else self.text
 
 
 @contextmanager
-def naming(path: str, doing: str) -> Iterator[None]:
+def naming(path: str, doing: str, where: str = "") -> Iterator[None]:
     """Turn whatever a broken file makes a decoder raise into one sentence with its name.
 
     Broken TIFFs raise TypeError, IndexError, ZeroDivisionError, MemoryError and more, so nothing
@@ -51,10 +54,11 @@ def naming(path: str, doing: str) -> Iterator[None]:
     except PermissionError:
         raise SourceError(f"{path}: may not be read; give read permission") from None
     except Exception as error:
-        what = f"{type(error).__name__}: {error}".strip(": ").replace("\n", " ")
+        what = f"{type(error).__name__}: {error}".strip(": ").replace("\n", " ")[:300]
         raise SourceError(
-            f"{path}: cannot {doing} ({what[:300]}); the file is damaged, or of a kind that is "
-            "not read; mend it or leave it out"
+            f"{path}: cannot {doing}; the file is damaged, or of a kind that is not read; mend it "
+            "or leave it out",
+            detail=f"{where}: {what}" if where else what,
         ) from error
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from .identity import identity_of
 from .image import ImageOptions
+from .limits import check_segment_bytes
 from .opened import OpenImage
 from .source import FileInfo, Level, SourceError, naming
 
@@ -117,12 +118,7 @@ def _check_size(path: str, image: OpenImage, options: ImageOptions) -> None:
         )
     itemsize = image.reader.dtype.itemsize
     largest = max(int(np.prod(segment[1:], dtype=object)) * itemsize for segment in image.segments)
-    if largest > options.max_segment_bytes:
-        raise SourceError(
-            f"{path}: its strips, tiles or chunks must be decoded whole and hold {largest} bytes "
-            f"each, more than images.max_segment_bytes = {options.max_segment_bytes}; write "
-            "smaller ones, or raise the limit"
-        )
+    check_segment_bytes(path, largest, options)
 
 
 def _dtype_name(path: str, dtype: np.dtype[Any]) -> str:

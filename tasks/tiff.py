@@ -178,7 +178,7 @@ def _image(opened: _Opened, ome: OmeSet | None, options: ImageOptions) -> TiffIm
         levels,
         axes,
         data=OpenFiles(path, opened.data, options.storage),
-        files=_files_of(series, path) if ome is None else ome.files,
+        files=_files_of(series, tif, path) if ome is None else ome.files,
         dtype=dtype,
         palette=palette,
         channels=channel_names(tif, series, axes),
@@ -191,6 +191,7 @@ def _image(opened: _Opened, ome: OmeSet | None, options: ImageOptions) -> TiffIm
             *guessed,
             *not_taken(tif, series),
         ),
+        options=options,
         close=opened.close,
     )
 
@@ -210,10 +211,12 @@ def _dtype(series: tifffile.TiffPageSeries, path: str) -> np.dtype[Any]:
     return np.dtype(np.uint8) if found.kind == "b" else found
 
 
-def _files_of(series: tifffile.TiffPageSeries, path: str) -> tuple[str, ...]:
+def _files_of(
+    series: tifffile.TiffPageSeries, tif: tifffile.TiffFile, path: str
+) -> tuple[str, ...]:
     """Return the paths of the files that the pages of a series lie in."""
     if not series.is_multifile:
         return (absolute(path),)
-    names = (Path(file_of(page, path)).name for page in series if page is not None)
+    names = (Path(file_of(page, tif, path)).name for page in series if page is not None)
     own = Path(path)
     return tuple(dict.fromkeys(absolute(str(own.with_name(name))) for name in (own.name, *names)))

@@ -13,8 +13,9 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from .image import BAND_BYTES, VoxelSize
+from .image import BAND_BYTES, ImageOptions, VoxelSize
 from .intact import check_planes, file_of
+from .limits import check_segment_bytes
 from .open_files import OpenFiles
 from .source import SourceError
 from .tiff_axes import TiffAxes
@@ -48,6 +49,8 @@ class TiffImage:
         samples.
     channels, voxel_um, notes
         As in `ImageReader`.
+    options
+        `max_segment_bytes` counts.
     close
         Closes the file.
     """
@@ -66,6 +69,7 @@ class TiffImage:
         channels: tuple[str, ...],
         voxel_um: VoxelSize,
         notes: tuple[str, ...],
+        options: ImageOptions,
         close: Callable[[], None],
     ) -> None:
         self.path = path
@@ -82,6 +86,7 @@ class TiffImage:
         self._palette = palette
         self._data = data
         self._close = close
+        self._options = options
         key = levels[0].keyframe
         # Numbers that come with one decoding are channels, and so are separate ones.
         self._together = 3 if palette is not None else samples_together(key)
@@ -160,18 +165,21 @@ class TiffImage:
                 f"{self.path}: page {number} is another image than the first ({found}, not "
                 f"{first}); write one image per file"
             )
-        start = None
+        start, key = None, series.keyframe
         if series.is_truncated:
-            key = series.keyframe
             plane_bytes = math.prod(key.shape) * np.dtype(key.dtype).itemsize
             start = int(series.dataoffset or 0) + number * plane_bytes
+        elif not is_raw(page.keyframe):
+            # A tile may be larger than its page.
+            values = math.prod(segment_shape(page.keyframe)) * samples_together(page.keyframe)
+            check_segment_bytes(self.path, values * self.dtype.itemsize, self._options)
         # Decoders of JPEG look into the file of the page that they were made for.
         handle = page.keyframe.parent.filehandle
         was_closed = handle.closed
         if was_closed:
             handle.open()
         try:
-            return file_of(page, self.path), PagePixels(page, start)
+            return file_of(page, self._tif, self.path), PagePixels(page, start)
         finally:
             if was_closed:
                 handle.close()

@@ -29,6 +29,8 @@ from .zarr_blosc import with_whole_blosc
 
 Node = zarr.Array[Any] | zarr.Group
 
+#: How far a zip's entries shrink at most: not at all, or by Deflate. Zarr's own writers use no other.
+_SHRUNK = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1032}
 _METADATA = {"zarr.json", ".zgroup", ".zarray"}
 
 
@@ -159,6 +161,17 @@ def _root_of_zip(path: str) -> str:
     """Return where in a zip the hierarchy begins: at its root, or in the one folder there."""
     with zipfile.ZipFile(path) as file:
         names = file.namelist()
+        size = Path(path).stat().st_size
+        for entry in file.infolist():
+            # Memory is taken for what a damaged directory says.
+            if entry.header_offset + entry.compress_size > size or (
+                entry.file_size > entry.compress_size * _SHRUNK.get(entry.compress_type, math.inf)
+            ):
+                raise SourceError(
+                    f"{path}: says that {entry.filename!r} has {entry.compress_size} bytes, and "
+                    f"{entry.file_size} unpacked, in a file of {size}; it is damaged; copy it "
+                    "again or leave it out"
+                )
     if _METADATA.intersection(names):
         return ""
     folders = {name.partition("/")[0] for name in names if "/" in name}

@@ -11,6 +11,7 @@ import numpy as np
 from .axes import axes_of
 from .folders import folder_identity
 from .image import ArrayImage, ImageOptions, VoxelSize
+from .limits import check_segment_bytes
 from .ome_zarr import Multiscale, multiscale_of, ome_of, refuse_group
 from .source import SourceError
 
@@ -198,13 +199,7 @@ def _check_array(
             f"{array.dtype}; write the pyramid anew"
         )
     # A chunk may be larger than its array, and is decoded whole.
-    nbytes = math.prod(array.chunks) * array.dtype.itemsize
-    if nbytes > options.max_segment_bytes:
-        raise SourceError(
-            f"{path}: its chunks must be decoded whole and hold {nbytes} bytes each, more than "
-            f"images.max_segment_bytes = {options.max_segment_bytes}; write smaller ones, or raise "
-            "the limit"
-        )
+    check_segment_bytes(path, math.prod(array.chunks) * array.dtype.itemsize, options)
 
 
 def _check_chunks(files: ZarrFiles, array: zarr.Array[Any]) -> tuple[str, ...]:

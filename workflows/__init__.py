@@ -2,60 +2,68 @@
 
 A run reads from top to bottom:
 
-main.py           the console entry: says what is missing, then runs cli.py
-cli.py            the commands: plan, prepare, info, verify, stage, demo
-recipe.py         the recipe, validated before any image is opened
-sections.py       the recipe's tables, each with what can be checked inside it
-values.py         the kinds of value that keys take
-dtypes.py         the types that pixels may have
-problems.py       turns what is wrong with a recipe into one message
-files.py          finds files, joins them to images, and columns to these
-image_files.py    an image as files and columns
-gather.py         files to images, by pattern or manifest
-complete.py       whether images have all their files
-manifest.py       the table that lists the files
-metadata.py       a plate map, or labels, joined to images
-wells.py          A1, a01 and A01
-text_table.py     CSV and parquet as texts
-column_faults.py  whether a name is a column of the images
-image_columns.py  which columns a recipe uses, and whether it can
-places.py         where files lie
-globs.py          finds files, and says why it finds none
-natural.py        sorting as people do
-survey.py         what every file holds: on the cluster, or from the cache
-images.py         one image of the survey: its files joined, plane by plane
-kinds.py          one type and one set of channels for all
-cache.py          what surveys have found
-candidates.py     every position of an image's grid, kept or rejected
-order.py          the order of the rows of one image
-splits.py         images to splits, by group
-assign.py         groups to shares
-split_csv.py      the CSV of groups and their splits
-blocks.py         spatial splits of large images
-rows.py           rows and candidates, as columns
-cost.py           bytes, decoding and memory
-digests.py        the sha256 of JSON values
-planning.py       all of that together: the plan and its hash
-job.py            the job, begun or resumed
-existing.py       what is already where a store shall be
-run_folder.py     the folder beside a store
-create.py         the store's metadata
-columns.py        arrays of a store, made with zarr
-window.py         a bounded number of tasks on the cluster
-cut.py            one task per shard
-ledger.py         what is finished
-summary.py        merges statistics
-finish.py         columns, statistics, and the mark of completeness
-progress.py       how a run goes
-stage_bar.py      how a staging goes
-verification.py   checks a store from end to end
-info.py           what there is to say of a store or a plan
-demo.py           the demo
-plate.py          a synthetic live/dead plate
-plate_cells.py    its cells
-plate_light.py    its light and camera
-contact_sheet.py  a picture of patches
-errors.py         what is wrong with a recipe, its files or its splits
+main.py                the console entry: says what is missing, then runs cli.py
+cli.py                 the commands: plan, prepare, info, verify, stage, demo
+recipe.py              the recipe, validated before any image is opened
+sections.py            the recipe's tables, each with what can be checked inside it
+patches_section.py     the one that says how images are cut
+values.py              the kinds of value that keys take
+dtypes.py              the types that pixels may have
+problems.py            turns what is wrong with a recipe into one message
+files.py               finds files, joins them to images, and columns to these
+image_files.py         an image as files and columns
+gather.py              files to images, by pattern or manifest
+complete.py            whether images have all their files
+manifest.py            the table that lists the files
+metadata.py            a plate map, or labels, joined to images
+wells.py               A1, a01 and A01
+text_table.py          CSV and parquet as texts
+column_faults.py       whether a name is a column of the images
+image_columns.py       which columns a recipe uses, and whether it can
+places.py              where files lie
+globs.py               finds files, and says why it finds none
+remote_globs.py        finds files on an object store
+natural.py             sorting as people do
+survey.py              what every file holds: on the cluster, or from the cache
+images.py              one image of the survey: its files joined, plane by plane
+resolutions.py         at which resolution they are cut
+kinds.py               one type and one set of channels for all
+focus.py               the plane of each that is in focus
+cache.py               what surveys have found
+candidates.py          every position of an image's grid, kept or rejected
+order.py               the order of the rows of one image
+splits.py              images to splits, by group
+assign.py              groups to shares
+split_csv.py           the CSV of groups and their splits
+blocks.py              spatial splits of large images
+spans.py               which pixels windows read
+rows.py                rows and candidates, as columns
+cost.py                bytes and decoding
+peak.py                the memory of a task
+digests.py             the sha256 of JSON values
+planning.py            all of that together: the plan and its hash
+job.py                 the job, begun or resumed
+destination.py         where a store is written: a folder
+remote_destination.py  or a place on an object store
+existing.py            what is already where a store shall be
+run_folder.py          the folder that a run keeps its state in
+create.py              the store's metadata
+columns.py             arrays of a store, made with zarr
+window.py              a bounded number of tasks on the cluster
+cut.py                 one task per shard
+ledger.py              what is finished
+summary.py             merges statistics
+finish.py              columns, statistics, and the mark of completeness
+progress.py            how a run goes
+stage_bar.py           how a staging goes
+verification.py        checks a store from end to end
+info.py                what there is to say of a store or a plan
+demo.py                the demo
+plate.py               a synthetic live/dead plate
+plate_cells.py         its cells
+plate_light.py         its light and camera
+contact_sheet.py       a picture of patches
+errors.py              what is wrong with a recipe, its files or its splits
 
 May import `tasks`, `cluster` and `reader`.
 """

@@ -1,7 +1,7 @@
 """What surveys have found, kept outside any store so that a second look costs nothing.
 
-Small JSON files in `$PATCHMILL_CACHE` or `~/.cache/patchmill`, keyed by a source's path and identity
-and by the options of the survey, never by thresholds.
+Small JSON files in `$PATCHMILL_CACHE` or `~/.cache/patchmill`, keyed by a source's path and
+identity and by the options of the survey, never by thresholds.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ class Cache:
 
 
 def _option_values(options: ImageOptions) -> dict[str, Any]:
-    # How long a task may take says nothing about what is in a file.
-    return asdict(replace(options, max_seconds=0))
+    # How long a task may take, and by what keys a server lets us in, say nothing of a file.
+    return asdict(replace(options, max_seconds=0, storage=()))
 
 
 class SurveyCache:

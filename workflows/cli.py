@@ -162,15 +162,21 @@ def prepare_command(
 @json_option
 @plain_errors
 def info_command(store: Path | str, as_json: bool) -> None:
-    """Say what a STORE holds, in a folder or at a URL."""
+    """Say what a STORE holds.
+
+    STORE may be a URL, with keys from the environment.
+    """
     _print(describe_store(store), store_lines, as_json)
 
 
 @cli.command("verify")
-@store_argument
+@click.argument("store", type=AnyStore())
 @plain_errors
-def verify_command(store: Path) -> None:
-    """Decode every patch of a STORE and compare every checksum and column."""
+def verify_command(store: Path | str) -> None:
+    """Decode every patch of a STORE and compare every checksum and column.
+
+    STORE may be a URL on an object store, with keys from the environment.
+    """
     found = verify(store)
     for sentence in found.damage:
         click.echo(sentence, err=True)

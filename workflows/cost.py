@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from ..tasks.patches import PatchSpec
 from ..tasks.source import ImageKind
 from .images import SurveyedImage
+from .peak import peak_bytes
 from .rows import Rows
 from .spans import level_span
 
-#: What a task holds beside patches and a segment: write buffer, a band of strips, an index.
-FIXED_BYTES = 8_000_000
 #: Segments that are smaller than this part of a patch are counted by the dozen.
 COUNTED_PER_PATCH = 4
 
@@ -46,47 +45,12 @@ class Cost:
 def cost_of(images: Sequence[SurveyedImage], rows: Rows, patch: PatchSpec) -> Cost:
     """Work out the price of the rows."""
     decoded, needed = _segments(images, rows, patch)
-    kinds = {id(image.source.kind): image.source.kind for image in images}.values()
     return Cost(
         patch_bytes=len(rows) * patch.nbytes,
         decoded_bytes=decoded,
         needed_bytes=needed,
-        # A compressed segment is at most about as large as what it holds.
-        peak_bytes=_most_rows_at_once(rows, patch.rows_per_shard)
-        * max((_row_bytes(kind, patch) for kind in kinds), default=0)
-        # A window with a border is copied to be measured, and a mirrored patch once more.
-        + (2 * patch.nbytes if patch.margin_px else 0)
-        + max((2 * _segment_bytes(kind) + kind.held_bytes for kind in kinds), default=0)
-        + FIXED_BYTES,
+        peak_bytes=peak_bytes([image.source for image in images], rows, patch),
     )
-
-
-def _row_bytes(kind: ImageKind, patch: PatchSpec) -> int:
-    """Return what a task holds for each row: the patch, its sums, and what these are of."""
-    nbytes, pixels = patch.nbytes, math.prod(patch.shape)
-    zoomed = kind.resolution.zoom != (1.0, 1.0, 1.0)
-    projected = (patch.project_z, patch.project_t)
-    if zoomed or "mean" in projected:
-        nbytes += 8 * pixels
-    if zoomed and "max" in projected:
-        nbytes += int(pixels * math.prod(kind.resolution.zoom)) * kind.dtype.itemsize
-    return nbytes
-
-
-def _segment_bytes(kind: ImageKind) -> int:
-    return math.prod(kind.segment) * kind.dtype.itemsize
-
-
-def _most_rows_at_once(rows: Rows, rows_per_shard: int) -> int:
-    """Return the longest run of rows of one image in one shard: a task holds these at once."""
-    n = len(rows)
-    if not n:
-        return 0
-    starts = np.zeros(n, bool)
-    starts[::rows_per_shard] = True
-    image = rows.columns["image"]
-    starts[1:] |= image[1:] != image[:-1]
-    return int(np.diff(np.flatnonzero(starts), append=n).max())
 
 
 def _segments(images: Sequence[SurveyedImage], rows: Rows, patch: PatchSpec) -> tuple[int, int]:

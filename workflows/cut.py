@@ -161,7 +161,8 @@ class Cutting:
         shards = np.unique(rows // self.plan.patch.rows_per_shard).tolist()
         finished = [shard for shard in shards if self._is_finished(shard)]
         image = self.plan.images[error.image]
-        reason = image.files.portable(str(error))
+        # Not where it was found: another run may come upon another place first.
+        reason = image.files.portable(error.text)
         self.ledger.add_failed(error.image, reason, self.plan.identity(error.image))
         if self.plan.recipe.images.on_error == "raise":
             raise PatchmillError(
@@ -169,5 +170,6 @@ class Cutting:
                 "what is finished stays finished: mend the file and run the same command again, "
                 'or write images.on_error = "skip"'
             ) from error
+        self.progress.say(f"failed: {image.id}: {error}")
         self.failed[error.image] = reason
         queue.extend(shard for shard in finished if not self._is_finished(shard))

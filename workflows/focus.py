@@ -81,9 +81,11 @@ def _look(
     if batches:
         with connect() as client:
             for batch, future in run_windowed(
-                client, "focus", find_sharpest, batches, lambda batch: (
-                    [images[number].source for number in batch], options, channels
-                )
+                client,
+                "focus",
+                find_sharpest,
+                batches,
+                lambda batch: ([images[number].source for number in batch], options, channels),
             ):
                 planes_of = result_of(future, f"focus of {images[batch[0]].id}")
                 for number, planes in zip(batch, planes_of, strict=True):

@@ -7,13 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from ..reader import open_store
+from ..reader.remote import Place
+from ..tasks.remote_objects import object_sizes
 from .create import FIELDS
 from .finish import failed_images
 from .planning import Plan, candidate_counts
 
 
 def describe_store(path: str | Path) -> dict[str, Any]:
-    """Return what a store holds, as JSON values; an incomplete one too."""
+    """Return what a store holds, as JSON values; an incomplete one too.
+
+    Parameters
+    ----------
+    path
+        Its folder, or its URL, with keys and options from the environment.
+    """
     store = open_store(path, allow_incomplete=True)
     own = store.attributes
     field = store.fields["image"]
@@ -34,7 +42,7 @@ def describe_store(path: str | Path) -> dict[str, Any]:
         "codec": field.codec,
         "patches_per_shard": field.rows_per_shard,
         "shards": -(-field.rows // field.rows_per_shard),
-        "bytes": sum(f.stat().st_size for f in store.path.rglob("*") if f.is_file()),
+        "bytes": _nbytes(store.path),
         "splits": {name: stop - start for name, (start, stop) in store.splits.items()},
         "statistics": own.get("statistics", {}),
         "software": own["software"],
@@ -49,6 +57,15 @@ def describe_store(path: str | Path) -> dict[str, Any]:
     return described
 
 
+def _nbytes(place: Place) -> int | None:
+    """Return the bytes of all files of a store; None for a web server, which lists none."""
+    if isinstance(place, Path):
+        return sum(f.stat().st_size for f in place.rglob("*") if f.is_file())
+    if str(place).startswith("http"):
+        return None
+    return sum(object_sizes(place.client).values())
+
+
 def store_lines(described: dict[str, Any]) -> Iterator[str]:
     """Yield the lines that `patchmill info` prints."""
     patch = described["patch"]
@@ -57,9 +74,10 @@ def store_lines(described: dict[str, Any]) -> Iterator[str]:
     if described["void"]:
         yield f"void      {described['void']:,}, of images that could not be cut"
     yield f"channels  {', '.join(described['channels'])}"
+    nbytes = "" if described["bytes"] is None else f", {human_bytes(described['bytes'])} in all"
     yield (
         f"files     {described['shards']:,} shards of {described['patches_per_shard']:,} patches, "
-        f"{described['codec']}, {human_bytes(described['bytes'])} in all"
+        f"{described['codec']}{nbytes}"
     )
     for split, count in described["splits"].items():
         yield f"{split:9} {count:,} patches"

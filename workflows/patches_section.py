@@ -117,6 +117,9 @@ class PatchesRecipe(Section):
         if self.project_z and self.project_t and self.project_z != self.project_t:
             text = f"found {show(self.t)} with z = {show(self.z)}; project both alike"
             problems.append(Problem("t", text))
+        if self.z == "focus" and self.project_t:
+            text = f'found {show(self.t)} with z = "focus", which is another plane at each time'
+            problems.append(Problem("t", f'{text}; write "each", or the number of a time'))
         if self.focus is not None and self.z != "focus":
             problems.append(Problem("focus", f'is for z = "focus", and z is {show(self.z)}'))
         return problems

@@ -9,7 +9,6 @@ from ..reader.remote import is_remote
 from ..tasks.folders import ZARR_FILES
 
 
-
 class Places:
     """Returns the absolute path of a name, and its path relative to the recipe.
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 from ..reader.remote_client import RemoteClient
 from ..reader.remote_fetch import at_once
+from ..tasks.folders import ZARR_FILES
 from ..tasks.remote_place import Storage, remote_place, saying
 from ..tasks.source import SourceError
 from .errors import RecipeError
-from ..tasks.folders import ZARR_FILES
 
 #: Folders that are listed at once.
 _MOST_AT_ONCE = 16

@@ -29,7 +29,8 @@ from .values import (
 
 #: What `images/` has of its own, so that no other column can have that name.
 IMAGE_COLUMNS = (
-    *("id", "path", "files", "reason", "checksum", "status", "shape", "cut_shape", "cut_scale", "voxel_um"),
+    *("id", "path", "files", "reason", "checksum", "status"),
+    *("shape", "cut_shape", "cut_scale", "voxel_um"),
     *("count", "mean", "deviations", "min", "max"),
 )
 #: Named groups of a pattern that say which plane of an image a file is, not which image.

@@ -258,9 +258,7 @@ def read_axes(value: Any) -> str:
 Size = Annotated[tuple[int, ...], BeforeValidator(read_size)]
 Planes = Annotated[int | str, BeforeValidator(read_planes)]
 Mpp = Annotated[float, BeforeValidator(read_mpp)]
-VoxelUm = Annotated[
-    tuple[float | None, float | None, float | None], BeforeValidator(read_voxel)
-]
+VoxelUm = Annotated[tuple[float | None, float | None, float | None], BeforeValidator(read_voxel)]
 Reader = Annotated[str, BeforeValidator(read_reader)]
 Limit = Annotated[int, BeforeValidator(read_limit)]
 Storage = Annotated[tuple[tuple[str, str], ...], BeforeValidator(read_storage)]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -14,16 +15,21 @@ from numpy.typing import NDArray
 
 from ..reader import Store, open_store
 from ..reader.columns import Columns
-from ..reader.errors import DamagedStoreError
+from ..reader.errors import DamagedStoreError, StoreError
 from ..reader.format import MISSING, index_nbytes, shard_name, unpack_index
+from ..reader.remote import Place, RemotePath, is_remote, zarr_place
 from ..reader.root import read_json
 from ..reader.staged import MARK, read_part
 from ..tasks.cut import held_pixels, inside, without_border
+from ..tasks.remote_objects import object_sizes
 from ..tasks.resolution import Resolution
 from ..tasks.scratch import scratch
 from ..tasks.statistics import channel_moments, is_exact, moments_dtype
 from .finish import root_digest
 from .summary import Merged, row_columns
+
+#: Room for shards of a remote store on this machine's disk, while their patches are checked.
+FETCHED_BYTES = 2 << 30
 
 
 @dataclass(frozen=True)
@@ -42,15 +48,37 @@ class Verification:
     damage: tuple[str, ...]
 
 
-def verify(store: str | Path) -> Verification:
+def verify(store: str | Path, *, storage_options: Mapping[str, Any] | None = None) -> Verification:
     """Check a complete store; of one that was staged in part, the splits that are there.
+
+    Parameters
+    ----------
+    store
+        Its folder, or its URL on an object store, of which each shard is fetched once.
+    storage_options
+        For a URL, as `open_store` takes them.
 
     Raises
     ------
     PatchmillError
         Where it is no store, is not complete, or its metadata cannot be read at all.
     """
-    opened = open_store(store)
+    if not is_remote(store):
+        return _verify(open_store(store))
+    if str(store).startswith("http"):
+        raise StoreError(
+            f"{store}: a web server does not say which files it has, all of which are checked; "
+            "verify the store where it was made"
+        )
+    with TemporaryDirectory(prefix="patchmill-verify-") as folder:
+        return _verify(
+            open_store(
+                store, storage_options=storage_options, cache=folder, cache_bytes=FETCHED_BYTES
+            )
+        )
+
+
+def _verify(opened: Store) -> Verification:
     # Each is judged by what was judged before, so the first damage ends it.
     for look in (_metadata, _unreadable, _inconsistent):
         if damage := tuple(look(opened)):
@@ -69,17 +97,26 @@ def _metadata(store: Store) -> Iterator[str]:
         path = store.path / name
         if name == "zarr.json":
             continue
-        if not path.is_file():
+        content = _content(path)
+        if content is None:
             yield f"{path}: is missing"
-        elif hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+        elif hashlib.sha256(content).hexdigest() != digest:
             yield f"{path}: is not what was written"
+
+
+def _content(path: Place) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        return None
 
 
 def _unreadable(store: Store) -> Iterator[str]:
     """Yield the columns with chunks that are not there, or that are damaged."""
-    for path in _columns(store):
+    for name in _columns(store):
+        path = store.path / name
         try:
-            array: Any = zarr.open_array(path, mode="r")
+            array: Any = zarr.open_array(**zarr_place(path), mode="r", zarr_format=3)
             if array.nchunks_initialized != array.nchunks and array.size:
                 yield f"{path}: {array.nchunks - array.nchunks_initialized} chunks are missing"
             array[...]
@@ -87,10 +124,11 @@ def _unreadable(store: Store) -> Iterator[str]:
             yield f"{path}: cannot be read ({error})"
 
 
-def _columns(store: Store) -> list[Path]:
-    written = (Path(name).parent for name in store.attributes["sha256"])
-    columns = (path for path in written if path.parent.name in ("index", "images", "candidates"))
-    return [store.path / path for path in columns]
+def _columns(store: Store) -> list[str]:
+    """Return the paths of all columns in the store."""
+    written = [PurePosixPath(name).parent for name in store.attributes["sha256"]]
+    groups = ("index", "images", "candidates")
+    return [str(path) for path in written if path.parent.name in groups]
 
 
 def _inconsistent(store: Store) -> Iterator[str]:
@@ -99,7 +137,9 @@ def _inconsistent(store: Store) -> Iterator[str]:
         if (store.index["split"][start:stop] != number).any():
             yield f"{store.path}/index/split: rows {start} to {stop} are not all of {name}"
     names = ("image", "t", "z", "y", "x")
-    candidates = Columns(store.path / "candidates")
+    columns = [PurePosixPath(name) for name in _columns(store)]
+    of_candidates = [column.name for column in columns if column.parent.name == "candidates"]
+    candidates = Columns(store.path / "candidates", None, of_candidates)
     kept = candidates["kept"]
     rows = np.stack([store.index[name] for name in names])
     taken = np.stack([candidates[name][kept] for name in names])
@@ -170,10 +210,11 @@ def _absent(store: Store, shard: int, void: NDArray[np.int64]) -> Iterator[str]:
     """Yield rows that have a chunk although they are void."""
     field = store.fields["image"]
     path = store.path / "image" / shard_name(shard, 1 + len(field.shape))
-    if not void.size or not path.is_file():
+    data = _content(path) if void.size else None
+    if data is None:
         return
-    data = np.fromfile(path, np.uint8)
-    index = unpack_index(data[-index_nbytes(field.rows_per_shard) :])
+    end = np.frombuffer(data, np.uint8)[-index_nbytes(field.rows_per_shard) :]
+    index = unpack_index(end)
     if index is None:
         return  # reading the shard's valid rows says so
     for row in void.tolist():
@@ -201,17 +242,24 @@ def _compare_statistics(store: Store, merged: dict[str, list[Merged]]) -> Iterat
 
 def _unexpected(store: Store) -> Iterator[str]:
     """Yield files that do not belong to the store."""
-    expected = {store.path / name for name in store.attributes["sha256"]}
+    expected = set(store.attributes["sha256"])
     if read_part(store.path) is not None:
-        expected.add(store.path / MARK)
+        expected.add(MARK)
     for field in store.fields.values():
         shards = range(-(-field.rows // field.rows_per_shard))
         ndim = 1 + len(field.shape)
-        expected |= {store.path / field.name / shard_name(shard, ndim) for shard in shards}
-    for path in _columns(store):
-        array: Any = zarr.open_array(path, mode="r")
+        expected |= {f"{field.name}/{shard_name(shard, ndim)}" for shard in shards}
+    for name in _columns(store):
+        array: Any = zarr.open_array(**zarr_place(store.path / name), mode="r", zarr_format=3)
         chunks = np.ndindex(array.cdata_shape)
-        expected |= {path / "c" / "/".join(map(str, chunk)) for chunk in chunks}
-    for path in sorted(store.path.rglob("*")):
-        if path not in expected and not path.is_dir():
-            yield f"{path}: does not belong to the store"
+        expected |= {f"{name}/c/{'/'.join(map(str, chunk))}" for chunk in chunks}
+    for name in sorted(_files(store.path) - expected):
+        yield f"{store.path / name}: does not belong to the store"
+
+
+def _files(place: Place) -> set[str]:
+    """Return the paths of all files of a store, in it."""
+    if isinstance(place, RemotePath):
+        return set(object_sizes(place.client))
+    files = (path for path in place.rglob("*") if not path.is_dir())
+    return {path.relative_to(place).as_posix() for path in files}

@@ -20,7 +20,7 @@ from patchmill.workflows.create import create_store
 from patchmill.workflows.cut import Cutting
 from patchmill.workflows.ledger import Ledger
 from patchmill.workflows.progress import Silent
-from patchmill.workflows.run_folder import RunFolder
+from patchmill.workflows.run_folder import RunFolder, run_folder_of
 
 pytestmark = pytest.mark.benchmark
 
@@ -60,7 +60,7 @@ def slide(tmp_path_factory) -> Path:
 
 def cut_once(planned, run: RunFolder, client) -> float:
     """Make the store anew and return the seconds that the cutting stage takes."""
-    shutil.rmtree(run.store, ignore_errors=True)
+    shutil.rmtree(run.store.path, ignore_errors=True)
     shutil.rmtree(run.path, ignore_errors=True)
     run.path.mkdir(parents=True)
     run.clear_tmp()
@@ -101,7 +101,7 @@ def test_cutting_reaches_most_of_a_bare_loop(what, kind, request, tmp_path, monk
     monkeypatch.setenv("PATCHMILL_CACHE", str(tmp_path / "cache"))
     folder = request.getfixturevalue(what)
     recipe = {"images": {"paths": f"{kind}*.tif"}, "patches": {"size": 256}}
-    run = RunFolder(tmp_path / "bench.zarr")
+    run = run_folder_of(tmp_path / "bench.zarr")
     files = sorted(folder.glob(f"{kind}*.tif"))
     ours, bare = [], []
     with local_cluster(workers=2) as client:
@@ -138,7 +138,7 @@ def test_memory_of_a_worker_does_not_grow_with_the_image(tmp_path, monkeypatch, 
             compression="zlib",
         )
         recipe = {"images": {"paths": f"{name}.tif"}, "patches": {"size": 256}}
-        run = RunFolder(tmp_path / f"{name}.zarr")
+        run = run_folder_of(tmp_path / f"{name}.zarr")
         with local_cluster(workers=2) as client:
             client.run(__import__, "patchmill.tasks.cut")
             pids = client.run(lambda: __import__("os").getpid()).values()
@@ -146,7 +146,7 @@ def test_memory_of_a_worker_does_not_grow_with_the_image(tmp_path, monkeypatch, 
             planned = plan(Recipe.from_dict(recipe, tmp_path))
             cut_once(planned, run, client)
             peaks.append(max(_peak_bytes(pid) for pid in pids) - base)
-        shutil.rmtree(run.store)
+        shutil.rmtree(run.store.path)
     with capsys.disabled():
         mega = [f"{peak / 1e6:.0f} MB" for peak in peaks]
         print(

@@ -13,24 +13,22 @@ PLAN = """
 import time
 from pathlib import Path
 import numpy as np
-from patchmill.tasks.source import FileIdentity, ImageSource
+from patchmill.tasks.resolution import as_level
+from patchmill.tasks.source import FileIdentity, ImageKind, ImageSource
 from patchmill.workflows import Recipe, planning
 from patchmill.workflows.files import Found, ImageFiles, SourceFile
 from patchmill.workflows.images import SurveyedImage
 from patchmill.workflows.survey import Survey
 
 SIDE = 36_200  # 142 patches across and down, the last of them cut off
-planes = np.zeros((1, 1, 1, 3), np.int32)
+planes = np.zeros((1, 1, 1, 4), np.int32)
+kind = ImageKind(planes, as_level([(1, SIDE, SIDE)], 0), (1, 1, 1, 512, 512), np.dtype("u2"))
 images = []
 for number in range(510):
     files = ImageFiles(str(number), (), (SourceFile(f"/{number}", f"{number}"),))
-    source = ImageSource(
-        files.id, (f"/{number}",), (FileIdentity(1, 2),), planes, (SIDE, SIDE), np.dtype("u2")
-    )
+    source = ImageSource(files.id, (f"/{number}",), (FileIdentity(1, 2),), ((),), 0, kind)
     shape, unknown = (1, 1, 1, SIDE, SIDE), (float("nan"),) * 3
-    images.append(
-        SurveyedImage(files, source, shape, ("c0",), (512, 512), 2 * 512 * 512, unknown)
-    )
+    images.append(SurveyedImage(files, source, shape, ("c0",), unknown, range(1)))
 planning.find_images = lambda recipe: Found(tuple(image.files for image in images), None)
 planning.survey = lambda *_: Survey(tuple(images), ())
 fractions = {"train": 0.8, "val": 0.2}

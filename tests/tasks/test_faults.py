@@ -336,7 +336,7 @@ def test_corruption_found_while_decoding(tmp_path, described, compression, tile)
     try:
         tifffile.imread(path)
     except Exception:
-        with pytest.raises(SourceError, match="cannot read rows") as error:
+        with pytest.raises(SourceError, match="cannot read its pixels") as error:
             file.read(0, 0, [(0, 40, 0, 48)])
         assert_one_sentence(error, path)
     # What does not touch the segment can be read.
@@ -352,7 +352,7 @@ def test_a_corrupted_strip_is_always_noticed(tmp_path, described):
     data = bytearray(path.read_bytes())
     data[offset + nbytes // 2] ^= 0xA5
     path.write_bytes(data)
-    assert_unreadable(described(path), path, "cannot read rows .*damaged")
+    assert_unreadable(described(path), path, "cannot read its pixels; .*damaged")
 
 
 def test_a_strip_that_holds_too_few_pixels(tmp_path, described):
@@ -364,7 +364,7 @@ def test_a_strip_that_holds_too_few_pixels(tmp_path, described):
     data = bytearray(path.read_bytes())
     data[offset : offset + len(short)] = short
     path.write_bytes(data)
-    assert_unreadable(described(path), path, "cannot read rows")
+    assert_unreadable(described(path), path, "cannot read its pixels")
 
 
 def test_a_file_that_is_gone(tmp_path, described):

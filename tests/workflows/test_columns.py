@@ -15,8 +15,8 @@ from patchmill.reader.format import INDEX_CODECS, KEY_SEPARATOR, field_codecs, s
 from patchmill.tasks.cut import ShardSpec, cut_shard
 from patchmill.tasks.image import ImageOptions
 from patchmill.tasks.patches import PatchSpec
-from patchmill.tasks.shard import ShardFile, encode_chunk, write_shard
 from patchmill.tasks.resolution import as_level
+from patchmill.tasks.shard import ShardFile, encode_chunk, write_shard
 from patchmill.tasks.source import ImageKind, ImageSource
 from patchmill.tasks.survey import describe
 from patchmill.workflows.columns import (

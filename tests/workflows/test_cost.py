@@ -22,8 +22,8 @@ from patchmill.workflows import cost
 from patchmill.workflows.cost import cost_of
 from patchmill.workflows.files import ImageFiles
 from patchmill.workflows.images import SurveyedImage
-from patchmill.workflows.rows import make_rows
 from patchmill.workflows.patches_section import PatchesRecipe
+from patchmill.workflows.rows import make_rows
 
 
 def make_image(shape, segment, dtype="uint16"):

@@ -11,8 +11,8 @@ from patchmill.tasks.source import ImageKind, ImageSource
 from patchmill.workflows.candidates import EDGE, KEPT, REASONS, SPLIT_BORDER, image_grid
 from patchmill.workflows.files import ImageFiles
 from patchmill.workflows.images import SurveyedImage
-from patchmill.workflows.rows import make_rows
 from patchmill.workflows.patches_section import PatchesRecipe
+from patchmill.workflows.rows import make_rows
 
 SHAPES = st.tuples(st.integers(1, 40), st.integers(1, 40))
 SIZES = st.tuples(st.integers(1, 14), st.integers(1, 14))

@@ -3,8 +3,12 @@ import re
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from patchmill.tasks.opened import OpenImage
+from patchmill.tasks.source import SourceError
+from patchmill.tasks.survey import describe
 from patchmill.workflows.dtypes import is_widening
 from patchmill.workflows.problems import known_keys
 from patchmill.workflows.recipe import Recipe, RecipeError
@@ -184,7 +188,9 @@ def test_canonical_says_every_key():
 def test_every_key_comes_back_above():
     tried = {"seed", *(f"images.table.{key}" for key in EVERY["images"]["table"])}
     for tables in (EVERY, *OTHERWISE):
-        tried |= {f"{name}.{key}" for name in tables if name != "seed" for key in tables[name] or ()}
+        tried |= {
+            f"{name}.{key}" for name in tables if name != "seed" for key in tables[name] or ()
+        }
     assert tried == {k for k in known_keys(Recipe) if "." in k or k == "seed"} - SECRET
 
 
@@ -354,7 +360,7 @@ def test_all_problems_come_in_one_error_and_name_their_keys():
             {"patches": {"size": [64, 256], "margin_px": 257}},
             "found 257, and each side of [64, 256] px would get that much more; write at most 256",
         ),
-        ({"patches": {"size": [1, 2, 3, 4]}}, 'found [1, 2, 3, 4]; write [y, x] in whole pixels'),
+        ({"patches": {"size": [1, 2, 3, 4]}}, "found [1, 2, 3, 4]; write [y, x] in whole pixels"),
         ({"patches": {"size": [0, 8, 8], "z": "stack"}}, 'with z = "stack", [z, y, x]'),
         ({"patches": {"size": [2, 8, 8]}}, 'z = "each"; write [y, x], or z = "stack" for an axis'),
         ({"patches": {"z": "stack"}}, 'found [256, 256] with z = "stack"; write [z, y, x]'),
@@ -493,3 +499,24 @@ def test_readme_examples_are_recipes():
     assert len(blocks) > 3
     for block in blocks:
         Recipe.from_dict(tomllib.loads(block))
+
+
+def test_readme_reader_opens(tmp_path, monkeypatch):
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
+    (code,) = (block for block in blocks if "def open_raw" in block)
+    (tmp_path / "mylab.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 999, (2, 1040, 1388)).astype("uint16")
+    path = tmp_path / "a.raw"
+    path.write_bytes(bytes(512) + pixels.tobytes())
+    options = make({"reader": "mylab:open_raw"}).images.options
+    info = describe(str(path), options)
+    assert (info.shape, info.channels) == ((1, 2, 1, 1040, 1388), ("DAPI", "GFP"))
+    assert info.voxel_um[1:] == (0.65, 0.65)
+    whole = tuple(slice(0, n) for n in info.shape)
+    region = (*whole[:3], slice(0, 1024), slice(1024, 1388))
+    found = OpenImage(str(path), options).read(0, 0, region)
+    np.testing.assert_array_equal(found[0, :, 0], pixels[:, :1024, 1024:])
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(SourceError, match=r"a\.raw: cannot be opened"):
+        describe(str(path), options)
