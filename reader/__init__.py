@@ -18,6 +18,8 @@ functions that read them, and obstore for stores that are elsewhere.
 `pread.py`          a shard file read with `pread`, where a map is no good
 `decode.py`         rows of a field into an array: one checksum, one decoding a patch
 `foreign.py`        fields in other layouts, read through zarr
+`whole_store.py`    zarr that notices a file cut short
+`whole_blosc.py`    blosc for zarr that notices a chunk cut short
 `ways.py`           which of these reads a store's fields
 `parts.py`          what a store is read with, by where it lies
 `remote.py`         where a remote store lies: a URL that is read like a path

@@ -98,7 +98,8 @@ class Columns(Mapping[str, NDArray[Any]]):
             import zarr  # takes half a second: only those who ask for a column pay for it
 
             # The format is said, or zarr asks for files of an older one too: far away, requests.
-            array = zarr.open_array(**zarr_place(self._folder / name), mode="r", zarr_format=3)
+            files, path = zarr_place(self._folder / name)
+            array = zarr.open_array(files, path=path, mode="r", zarr_format=3)
             if array.ndim == 0 or self._length not in (None, array.shape[0]):
                 raise DamagedStoreError(
                     f"{self._folder / name} has shape {array.shape}, which should begin with "

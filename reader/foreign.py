@@ -28,12 +28,18 @@ def open_foreign(store: Place, name: str) -> zarr.Array[Any]:
     StoreError
         For what zarr cannot read.
     """
-    import zarr  # takes half a second: only stores that need it pay for it
+    # zarr takes half a second: only stores that need it pay for it.
+    import zarr
+
+    from .whole_blosc import with_whole_blosc
+    from .whole_store import WholeStore
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of codecs that the zarr v3 core does not name
-            array = zarr.open_array(**zarr_place(store / name), mode="r", zarr_format=3)
+            files, path = zarr_place(store / name)
+            array = zarr.open_array(WholeStore(files), path=path, mode="r", zarr_format=3)
+            array = with_whole_blosc(array)
             array.dtype  # noqa: B018  # a data type that it does not know shows here
     except Exception as error:  # zarr raises what its parsers and codecs raise: any kind
         raise StoreError(

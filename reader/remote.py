@@ -9,10 +9,13 @@ from __future__ import annotations
 import io
 import os
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from .errors import StoreError
 from .remote_client import RemoteClient
+
+if TYPE_CHECKING:
+    from zarr.abc.store import Store
 
 SCHEMES = ("s3", "gs", "az", "http", "https")
 #: What a request asks for at most, so that one that fails costs little to try again.
@@ -122,11 +125,13 @@ def is_remote(path: str | os.PathLike[str]) -> bool:
     return "://" in os.fspath(path)
 
 
-def zarr_place(place: Place) -> dict[str, Any]:
-    """Return the arguments by which `zarr.open_array` finds an array."""
+def zarr_place(place: Place) -> tuple[Store, str]:
+    """Return zarr's store, and the path in it, where `zarr.open_array` finds an array."""
+    from zarr.storage import LocalStore
+
     if isinstance(place, RemotePath):
-        return {"store": place.client.zarr_store(), "path": place.name}
-    return {"store": str(place)}
+        return place.client.zarr_store(), place.name
+    return LocalStore(str(place), read_only=True), ""
 
 
 def remote_path(url: str, options: dict[str, Any] | None) -> RemotePath:

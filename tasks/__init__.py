@@ -40,7 +40,6 @@ Other formats:
 zarr_image.py           opens zarr: OME-Zarr and plain arrays
 ome_zarr.py             what OME-Zarr's metadata says
 zarr_files.py           nodes and chunks of a zarr, in a folder, a zip or a remote store
-zarr_blosc.py           blosc that notices a chunk cut short
 npy_image.py            opens .npy
 hdf5_image.py           opens HDF5, whichever it is
 hdf5_opened.py          an image out of its data sets

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .bytes import Bytes
-from .parquet_pages import check_pages
+from .parquet_pages import ParquetPages
 from .row_file import RowFile, rows_of_columns
 from .source import SourceError
 
@@ -50,8 +49,8 @@ class RowGroups:
         Of the columns of pixels, in their order; or of one column with a list of all of them.
     n_pixels, dtype
         Of one row.
-    data
-        The bytes of a table whose pixels are a column of lists, else None; closed with it.
+    pages
+        Of a table whose pixels are a column of lists, else None; closed with it.
 
     Attributes
     ----------
@@ -66,14 +65,14 @@ class RowGroups:
         names: Sequence[str],
         n_pixels: int,
         dtype: np.dtype[Any],
-        data: Bytes | None,
+        pages: ParquetPages | None,
     ) -> None:
         self._path = path
         self._file = file
         self._names = list(names)
         self._n_pixels = n_pixels
         self._dtype = dtype
-        self._data = data
+        self._pages = pages
         meta = file.metadata
         self.n_columns = int(meta.num_columns)
         counts = [meta.row_group(group).num_rows for group in range(meta.num_row_groups)]
@@ -115,8 +114,8 @@ class RowGroups:
     def _decoded(self, group: int) -> RowFile:
         n_rows = self._starts[group + 1] - self._starts[group]
         try:
-            if self._data is not None:
-                check_pages(self._path, self._data, self._file.metadata, group, self._names[0])
+            if self._pages is not None:
+                self._pages.check(group, self._names[0])
                 return self._from_lists(group)
             columns = self._columns(group, n_rows)
             return rows_of_columns(columns, n_rows, self._n_pixels, self._dtype)
@@ -187,5 +186,5 @@ class RowGroups:
         with self._decoding, self._lock:
             self._kept.clear()
             self._file.close(force=True)
-            if self._data is not None:
-                self._data.close()
+            if self._pages is not None:
+                self._pages.close()

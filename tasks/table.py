@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..reader.remote import is_remote
 from .bytes import open_bytes
 from .image import UNKNOWN_VOXEL, ImageOptions
-from .parquet_pages import check_pages
+from .parquet_pages import ParquetPages
 from .row_groups import RowGroups
 from .scratch import scratch
 from .source import SourceError
@@ -100,7 +100,7 @@ def open_table(path: str, options: ImageOptions) -> Table:
     SourceError
         Where pyarrow is not installed, or the table is not what the options say.
     """
-    file, data = _open(path, options), None
+    file, pages = _open(path, options), None
     try:
         schema = file.schema_arrow
         if options.table_id not in schema.names:
@@ -111,19 +111,19 @@ def open_table(path: str, options: ImageOptions) -> Table:
         find = pixel_columns if options.table_pixels is None else pixel_list
         names, pixel = find(path, schema, options)
         if options.table_pixels is not None:
-            data = open_bytes(path, options.storage)
+            pages = ParquetPages(path, open_bytes(path, options.storage))
             for group in range(file.metadata.num_row_groups):
-                check_pages(path, data, file.metadata, group, options.table_id)
+                pages.check(group, options.table_id)
         items = ids_of(path, file, options.table_id)
         left_out = len(schema.names) - 1 - len(names)
         notes = (f"columns that are no pixels: {left_out}, left out",) if left_out else ()
         size, dtype = size_of(path, options, 0), np.dtype(pixel.to_pandas_dtype())
-        groups = RowGroups(path, file, names, math.prod(size), dtype, data)
+        groups = RowGroups(path, file, names, math.prod(size), dtype, pages)
         return Table(groups, items, size, dtype, notes)
     except BaseException:
         file.close(force=True)
-        if data is not None:
-            data.close()
+        if pages is not None:
+            pages.close()
         raise
 
 

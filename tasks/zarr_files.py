@@ -1,8 +1,4 @@
-"""The files of a zarr group or array, in a folder, a zip or a remote store: nodes and chunks.
-
-zarr takes a chunk whose file is empty, or ends before the chunk, for one that was never written,
-and fills it with a constant. Here that is an error: only a chunk that is absent is fill.
-"""
+"""The files of a zarr group or array, in a folder, a zip or a remote store: nodes and chunks."""
 
 from __future__ import annotations
 
@@ -15,40 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import zarr
-from zarr.abc.store import ByteRequest, RangeByteRequest, Store, SuffixByteRequest
-from zarr.core.buffer import Buffer, BufferPrototype
-from zarr.storage import LocalStore, ObjectStore, WrapperStore, ZipStore
+from zarr.abc.store import Store
+from zarr.storage import LocalStore, ObjectStore, ZipStore
 
 from ..reader.remote import is_remote
 from ..reader.remote_client import RemoteClient
+from ..reader.whole_blosc import with_whole_blosc
+from ..reader.whole_store import WholeStore
 from .folders import files_below
 from .image import ImageOptions
 from .remote_place import OPTIONS_KEY, remote_options, saying
 from .source import SourceError
-from .zarr_blosc import with_whole_blosc
 
 Node = zarr.Array[Any] | zarr.Group
 
-#: How far a zip's entries shrink at most: not at all, or by Deflate. Zarr's own writers use no other.
+#: How far entries of a zip shrink at most: not at all, or by Deflate. zarr writes no others.
 _SHRUNK = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: 1032}
 _METADATA = {"zarr.json", ".zgroup", ".zarray"}
-
-
-class _WholeStore(WrapperStore[Store]):
-    """A store that raises where it has fewer bytes than are asked for."""
-
-    async def get(
-        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
-    ) -> Buffer | None:
-        found = await self._store.get(key, prototype, byte_range)
-        least = 1
-        if isinstance(byte_range, RangeByteRequest):
-            least = byte_range.end - byte_range.start
-        elif isinstance(byte_range, SuffixByteRequest):
-            least = byte_range.suffix
-        if found is not None and len(found) < least:
-            raise EOFError(f"{key} was cut short: {len(found)} bytes where {least} are needed")
-        return found
 
 
 class ZarrFiles:
@@ -77,7 +56,7 @@ class ZarrFiles:
             self.is_zip = True
             self._root = _root_of_zip(path)
             store = ZipStore(path, mode="r")
-        self._store = _WholeStore(store)
+        self._store = WholeStore(store)
 
     def node(self, name: str = "") -> Node | None:
         """Return the array or group of a name, None where there is none."""

@@ -31,7 +31,9 @@ from .globs import few
 from .images import SurveyedImage
 from .kinds import check_kinds, store_dtype
 from .metadata import join_metadata
+from .patches_section import PatchesRecipe
 from .recipe import Recipe
+from .resolutions import mixture_notes
 from .rows import Rows, make_rows
 from .splits import SplitResult, assign_splits, require_patches, share_table, split_fractions
 from .survey import Connect, Survey, survey
@@ -223,7 +225,7 @@ def plan(recipe: Recipe, connect: Connect = local_cluster) -> Plan:
         else np.full(len(images), NO_SPLIT, np.uint8),
         patch=patch,
         cost=cost_of(images, rows, patch),
-        notes=_notes(found, surveyed),
+        notes=_notes(patches, found, surveyed),
     )
 
 
@@ -240,7 +242,7 @@ def _join_items(recipe: Recipe, found: Found, surveyed: Survey) -> tuple[Found, 
     return replace(found, unused_metadata=joined.unused), replace(surveyed, images=images)
 
 
-def _notes(found: Found, surveyed: Survey) -> tuple[str, ...]:
+def _notes(patches: PatchesRecipe, found: Found, surveyed: Survey) -> tuple[str, ...]:
     """Return what was guessed, each with how many images it is said of, and what is left over."""
     said = Counter(note for image in surveyed.images for note in image.notes)
     notes = [f"{note} ({count:,} images)" for note, count in said.items()]
@@ -248,7 +250,7 @@ def _notes(found: Found, surveyed: Survey) -> tuple[str, ...]:
         notes.append(f"{surveyed.parts:,} files are parts of another file's image")
     if unused := found.unused_metadata:
         notes.append(f"metadata.table has rows without an image: {few(unused, len(unused))}")
-    return (*found.notes, *notes)
+    return (*found.notes, *notes, *mixture_notes(patches, surveyed.images))
 
 
 def _count(image: SurveyedImage, recipe: Recipe) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ..tasks.resolution import TOLERANCE, Resolution, as_level, is_known, rescaled
@@ -126,18 +126,34 @@ def check_mixture(patches: PatchesRecipe, images: Sequence[SurveyedImage]) -> No
     """
     if patches.allow_mixed_mpp:
         return
+    cut = [(image.id, cut_voxel_um(image)) for image in images]
+    for found in _mixed(patches, cut):
+        raise RecipeError(
+            f"images.paths: {found}; write patches.mpp (with z, patches.voxel_um) to rescale "
+            "them, or patches.allow_mixed_mpp = true"
+        )
+
+
+def mixture_notes(patches: PatchesRecipe, images: Sequence[SurveyedImage]) -> Iterator[str]:
+    """Yield how the pixels of images differ in size before they are rescaled, for the plan."""
+    what = (
+        "which patches.allow_mixed_mpp permits" if patches.allow_mixed_mpp else "and are rescaled"
+    )
+    for found in _mixed(patches, [(image.id, image.voxel_um) for image in images]):
+        yield f"{found}, {what}"
+
+
+def _mixed(patches: PatchesRecipe, sizes: Sequence[tuple[str, _Zyx]]) -> Iterator[str]:
+    """Yield for each axis that counts how known sizes differ, where they do by more than 1 %."""
     for axis, name in enumerate("zyx"):
         if name == "z" and not patches.is_3d:
             continue
-        known = [
-            (size, image.id) for image in images if math.isfinite(size := cut_voxel_um(image)[axis])
-        ]
+        known = [(size[axis], image) for image, size in sizes if math.isfinite(size[axis])]
         if not known:
             continue
         (least, fine), (most, coarse) = min(known), max(known)
         if most > least * (1 + TOLERANCE):
-            raise RecipeError(
-                f"images.paths: pixels are of {least:.4g} um along {name} in {fine} and of "
-                f"{most:.4g} um in {coarse}; write patches.mpp (with z, patches.voxel_um) to "
-                "rescale them, or patches.allow_mixed_mpp = true"
+            yield (
+                f"pixels are of {least:.4g} um along {name} in {fine} and of {most:.4g} um in "
+                f"{coarse}"
             )

@@ -137,6 +137,20 @@ def test_a_damaged_chunk_is_named(make_store):
         store.read([3, 20, 4])
 
 
+@pytest.mark.parametrize("layout", ["chunks", "shards"])
+@pytest.mark.parametrize("kept", [0, 1, 15, -3, -2, -1])
+def test_a_chunk_that_was_cut_short(make_store, layout, kept):
+    """Without a checksum: blosc would read on behind its end, and zarr would fill it."""
+    written = make_store()
+    shards = {"shards": (37, *SHAPE[1:])} if layout == "shards" else {}
+    path = relaid(written, compressors=[BLOSC], chunks=(1, *SHAPE[1:]), **shards)
+    name = "0" if layout == "shards" else "20"
+    chunk = path / f"image/c/{name}/0/0/0"
+    chunk.write_bytes(chunk.read_bytes()[:kept])
+    with pytest.raises(DamagedStoreError, match="cannot be read through zarr"):
+        open_store(path).read(range(37))
+
+
 def test_strings_are_no_patches(make_store):
     written = make_store()
     shutil.rmtree(written.path / "image")

@@ -15,7 +15,7 @@ from zarr.codecs import BloscCodec, GzipCodec, ShardingCodec, ZstdCodec
 
 from patchmill.tasks.image import ImageOptions
 from patchmill.tasks.source import SourceError, naming
-from patchmill.tasks.zarr_blosc import decode_whole
+from patchmill.reader.whole_blosc import decode_whole
 from patchmill.tasks.zarr_image import folder_identity, open_zarr
 
 V2_CODECS = [

@@ -443,9 +443,14 @@ def test_sizes_that_differ_are_not_mixed(planned, image):
         planned(tables("*.zarr"))
     with pytest.raises(PatchmillError, match=r"0\.5 um along y"):
         planned(tables("*.zarr", level=1))
-    assert len(planned(tables("*.zarr", mpp=0.6)).images) == 2
+    # Whatever becomes of them, the plan says so.
+    differ = "pixels are of 0.25 um along y in a.zarr and of 0.26 um in b.zarr"
+    rescaled = planned(tables("*.zarr", mpp=0.6))
+    assert len(rescaled.images) == 2
+    assert f"{differ}, and are rescaled" in rescaled.notes
     mixed = planned(tables("*.zarr", allow_mixed_mpp=True))
     assert len(mixed.images) == 2
+    assert f"{differ}, which patches.allow_mixed_mpp permits" in mixed.notes
 
 
 def test_a_percent_is_no_mixture(planned, image, tmp_path):
