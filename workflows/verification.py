@@ -116,7 +116,7 @@ def _unreadable(store: Store) -> Iterator[str]:
     for name in _columns(store):
         path = store.path / name
         try:
-            array: Any = zarr.open_array(**zarr_place(path), mode="r", zarr_format=3)
+            array: Any = _opened(path)
             if array.nchunks_initialized != array.nchunks and array.size:
                 yield f"{path}: {array.nchunks - array.nchunks_initialized} chunks are missing"
             array[...]
@@ -240,6 +240,11 @@ def _compare_statistics(store: Store, merged: dict[str, list[Merged]]) -> Iterat
                 yield f"{store.path}/zarr.json: the statistics of {name} in {split} are wrong"
 
 
+def _opened(place: Place) -> zarr.Array[Any]:
+    files, path = zarr_place(place)
+    return zarr.open_array(files, path=path, mode="r", zarr_format=3)
+
+
 def _unexpected(store: Store) -> Iterator[str]:
     """Yield files that do not belong to the store."""
     expected = set(store.attributes["sha256"])
@@ -250,7 +255,7 @@ def _unexpected(store: Store) -> Iterator[str]:
         ndim = 1 + len(field.shape)
         expected |= {f"{field.name}/{shard_name(shard, ndim)}" for shard in shards}
     for name in _columns(store):
-        array: Any = zarr.open_array(**zarr_place(store.path / name), mode="r", zarr_format=3)
+        array: Any = _opened(store.path / name)
         chunks = np.ndindex(array.cdata_shape)
         expected |= {f"{name}/c/{'/'.join(map(str, chunk))}" for chunk in chunks}
     for name in sorted(_files(store.path) - expected):
