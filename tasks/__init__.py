@@ -3,6 +3,7 @@
 What an image is:
 
 image.py                the one Protocol of an open image, a user's own too, and its options
+limits.py               what a segment may hold
 source.py               what an image is to a task: files, planes, identity, faults
 resolution.py           at which level an image is cut, and how far that is rescaled
 formats.py              which reader opens a path
@@ -45,6 +46,7 @@ hdf5_image.py           opens HDF5, whichever it is
 hdf5_opened.py          an image out of its data sets
 hdf5_volumes.py         many data sets as one array
 hdf5_stored.py          whether its pixels are really there
+hdf5_attributes.py      its attributes, read so that damage cannot hang HDF5
 imaris.py               opens Imaris
 bdv.py                  opens BigDataViewer and BigStitcher
 bdv_xml.py              the XML beside it
@@ -56,6 +58,8 @@ picture_bmp.py          what a BMP is
 picture_webp.py         what a WebP is
 table.py                opens a parquet table of flattened images
 table_columns.py        which of its columns are pixels
+parquet_pages.py        whether the pages of its columns lie where they say
+thrift.py               how parquet writes its heads
 parquet_pages.py        what its pages declare, before they are decoded
 row_groups.py           its row groups, each decoded once
 row_file.py             rows in a temporary file

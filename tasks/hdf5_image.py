@@ -14,6 +14,7 @@ from ..reader.remote import is_remote
 from .axes import axes_of
 from .bdv import is_bdv, open_bdv
 from .bytes import open_bytes
+from .hdf5_attributes import CheckedHeaps, attribute, checked
 from .hdf5_opened import Hdf5Image
 from .hdf5_stored import check_filters, dataset_at
 from .hdf5_volumes import ROWS
@@ -66,7 +67,7 @@ def _open(path: str, options: ImageOptions) -> h5py.File:
     with suppress(ImportError):
         import hdf5plugin  # noqa: F401  (its import registers compressions)
     if is_remote(path):
-        return h5py.File(open_bytes(path, options.storage).file(), "r")
+        return h5py.File(CheckedHeaps(open_bytes(path, options.storage).file()), "r")
     try:
         # Locks fail on some network file systems, and where somebody has the file open.
         return h5py.File(path, "r", locking=False)
@@ -86,6 +87,9 @@ def _open(path: str, options: ImageOptions) -> h5py.File:
 def _open_dataset(path: str, file: h5py.File, options: ImageOptions) -> Hdf5Image:
     """Open the data set that the recipe names, or the only one that can be an image."""
     notes: tuple[str, ...] = ()
+    with checked(file) as first:
+        # As below, for the heaps that virtual data sets are opened with.
+        _candidates(first) if options.dataset is None else first.get(options.dataset)
     if options.dataset is not None:
         dataset = _named(path, file, options.dataset)
     else:
@@ -166,11 +170,12 @@ def _which(path: str, found: list[h5py.Dataset]) -> str:
 
 def _axis_names(dataset: h5py.Dataset) -> list[str | None] | None:
     """Return what a data set calls its dimensions: by labels, or by ilastik's (vigra's) tags."""
-    # What `dataset.dims` calls for this crashes where the heap that holds the labels is damaged.
-    labels = [str(_text(label)) for label in np.ravel(dataset.attrs.get("DIMENSION_LABELS", ()))]
+    # `dataset.dims` has them too, and ends the process where they are damaged.
+    found = attribute(dataset, "DIMENSION_LABELS")
+    labels = [] if found is None else [_text(label) for label in np.ravel(found)]
     if any(labels):
         return list(labels)
-    tags = dataset.attrs.get("axistags")
+    tags = attribute(dataset, "axistags")
     if tags is None:
         return None
     try:
@@ -179,13 +184,14 @@ def _axis_names(dataset: h5py.Dataset) -> list[str | None] | None:
         return None
 
 
-def _text(label: Any) -> Any:
-    return label.decode("utf-8", "replace") if isinstance(label, bytes) else label
+def _text(label: Any) -> str:
+    return label.decode("utf-8", "replace") if isinstance(label, bytes) else str(label)
 
 
 def _voxel_of(dataset: h5py.Dataset) -> VoxelSize:
     """Return what `element_size_um` says, (z, y, x): a convention of Fiji's HDF5 plug-in."""
-    sizes = np.ravel(dataset.attrs.get("element_size_um", ()))
+    found = attribute(dataset, "element_size_um")
+    sizes = np.ravel(() if found is None else found)
     if sizes.dtype.kind not in "uif" or len(sizes) not in (2, 3):
         return UNKNOWN_VOXEL
     z, y, x = [math.nan, *map(float, sizes)][-3:]

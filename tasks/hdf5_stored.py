@@ -17,6 +17,9 @@ from .source import SourceError
 if TYPE_CHECKING:
     import h5py
 
+#: Of Fletcher-32, behind the bytes of a chunk.
+_CHECKSUM_BYTES = 4
+
 
 def dataset_at(path: str, file: h5py.File, name: str) -> h5py.Dataset:
     """Return a data set of a file.
@@ -82,6 +85,7 @@ def chunks_stored(path: str, dataset: h5py.Dataset) -> tuple[int, int]:
     if dataset.chunks is not None:
         # get_num_chunks counts those that are stored.
         there, expected = dataset.id.get_num_chunks(), _chunks_of(dataset)
+        _check_places(path, dataset)
     else:
         compact = dataset.id.get_create_plist().get_layout() == h5py.h5d.COMPACT
         there, expected = int(compact or dataset.id.get_storage_size() > 0), 1
@@ -91,6 +95,27 @@ def chunks_stored(path: str, dataset: h5py.Dataset) -> tuple[int, int]:
             "pixels was ever written; leave it out"
         )
     return there, expected
+
+
+def _check_places(path: str, dataset: h5py.Dataset) -> None:
+    """Raise where a chunk does not lie in the file, or has no bytes.
+
+    HDF5 takes memory for whatever length its index says, and crashes on a checksum of nothing.
+    """
+    size = dataset.file.id.get_filesize()
+    least = 1 + (_CHECKSUM_BYTES if dataset.fletcher32 else 0)
+
+    def look(chunk: Any) -> Any:
+        is_there = chunk.size >= least and chunk.byte_offset + chunk.size <= size
+        return None if is_there else chunk  # which ends the search
+
+    found = dataset.id.chunk_iter(look)
+    if found is not None:
+        raise SourceError(
+            f"{path}: the chunk of {dataset.name} at {found.chunk_offset} has {found.size} bytes "
+            f"at {found.byte_offset}, and the file has {size}; it is truncated or damaged; mend it "
+            "or leave it out"
+        )
 
 
 def _chunks_of(dataset: h5py.Dataset) -> int:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .axes import axes_of
+from .hdf5_attributes import attribute
 from .hdf5_opened import Hdf5Image
 from .hdf5_volumes import Volumes
 from .image import UNKNOWN_VOXEL, ImageOptions, VoxelSize
@@ -113,7 +114,7 @@ def _numbered(path: str, file: h5py.File, group: str, word: str) -> int:
 
 def _text(file: h5py.File, group: str, name: str) -> str:
     """Return an attribute, "" where there is none: an array of characters, or a text."""
-    value = file[group].attrs.get(name) if group in file else None
+    value = attribute(file[group], name) if group in file else None
     if value is None:
         return ""
     if isinstance(value, str):

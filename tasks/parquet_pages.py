@@ -80,7 +80,7 @@ class ParquetPages:
                 return False
             at += size + stored
         # Some writers leave a head out of what they say of the whole (PARQUET-816).
-        return end <= at <= self._file.size
+        return bool(end <= at <= self._file.size)
 
     def _head(self, at: int) -> tuple[int, Fields]:
         """Return how long a head is, 0 where there is none, and its fields."""

@@ -215,6 +215,8 @@ def hdf5s(folder: Path) -> Iterator[Seed]:
                     chunks = (made.id.get_chunk_info(n) for n in range(made.id.get_num_chunks()))
                     sealed = [(c.byte_offset, c.byte_offset + c.size) for c in chunks]
             yield Seed(path, {}, {path.name: sealed})
+    # No virtual data set: libhdf5 2.0 crashes on damaged selections in it, and only then looks at
+    # their checksum.
     yield Seed(imaris(folder / "a.ims", data))
     yield bdv(folder / "bdv", data)
 

@@ -207,7 +207,6 @@ class Fuzz:
             return f"{what}: took {more} bytes"
         return f"{what}: took {seconds:.1f} s" if seconds > SLOW_SECONDS else None
 
-
     def without_limit(self, of: int, target: Path, what: str) -> str | None:
         """Read once more what was refused memory: it may have asked for more than it fills."""
         soft, hard = resource.getrlimit(resource.RLIMIT_AS)

@@ -317,6 +317,15 @@ def test_a_segment_too_large_to_be_decoded_whole(tmp_path, rows):
     assert_refused(huge, "hold 80000000000 bytes each", max_pixels=10**11)
 
 
+@pytest.mark.parametrize("tag", [322, 323])
+def test_a_tile_too_large_to_be_decoded(tmp_path, tag):
+    """It may be larger than its image, of which it is the only one along that side."""
+    path = write(tmp_path / "a.tif", compression="packbits", tile=(16, 16))
+    with tifffile.TiffFile(path, mode="r+") as tif:
+        tif.pages[0].tags[tag].overwrite(1 << 30)
+    assert_refused(path, "hold 34359738368 bytes each")
+
+
 @pytest.mark.parametrize("compression", ["zlib", "lzw", "zstd", "packbits", "jpeg"])
 @pytest.mark.parametrize("tile", [None, (16, 16)])
 def test_corruption_found_while_decoding(tmp_path, described, compression, tile):

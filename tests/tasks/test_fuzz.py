@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ import pytest
 HERE = Path(__file__).parent
 #: Another number makes other damage; a failure names it with the case.
 SEED = 20_240_229
-CASES = int(os.environ.get("PATCHMILL_FUZZ_CASES", "3000"))
+CASES = int(os.environ.get("PATCHMILL_FUZZ_CASES", "6000"))
 PROCESSES = 2
 #: What one case may take, and importing libraries before.
 SECONDS_PER_CASE, SECONDS_BEFORE = 0.5, 60
@@ -72,7 +73,7 @@ def test_damaged_files_are_read_right_or_refused(corpus):
     folder, n_seeds = corpus
     assert n_seeds > 60
     edges = [CASES * n // PROCESSES for n in range(PROCESSES + 1)]
-    ranges = list(zip(edges, edges[1:], strict=False))
+    ranges = list(pairwise(edges))
     processes = [start(folder, *each) for each in ranges]
     found = [
         one

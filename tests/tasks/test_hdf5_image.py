@@ -2,6 +2,7 @@
 
 import json
 import os
+import struct
 import subprocess
 import sys
 import threading
@@ -462,3 +463,39 @@ def test_without_h5py(hdf5, monkeypatch):
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(SourceError, match=r"pip install 'patchmill\[hdf5\]'"):
         open_hdf5(path, ImageOptions())
+
+
+def test_a_chunk_larger_than_its_data_set(hdf5):
+    """A data set that may grow has such chunks, and they are decoded whole."""
+    value = {"data": np.zeros((8, 8), np.uint8), "chunks": (4096, 4096), "maxshape": (None, None)}
+    path = hdf5(a=value)
+    assert read_all(path).shape == (8, 8)
+    assert "hold 16777216 bytes each" in refused(path, max_segment_bytes=1 << 20)
+
+
+@pytest.mark.parametrize("checksum", [False, True])
+@pytest.mark.parametrize(("field", "value"), [(0, 0), (0, 0xFFFFFFF0), (24, 1 << 40)])
+def test_chunks_that_do_not_lie_in_the_file(tmp_path, checksum, field, value):
+    """HDF5 crashes on a checksum of nothing, and takes memory for whatever length is written."""
+    path = tmp_path / "a.h5"
+    data = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
+    with h5py.File(path, "w") as file:
+        made = file.create_dataset(
+            "a", data=data, chunks=(16, 16), compression="gzip", fletcher32=checksum
+        )
+        chunk = made.id.get_chunk_info(5)
+    np.testing.assert_array_equal(read_all(str(path)), data)
+    content = bytearray(path.read_bytes())
+    # A key of the chunks' tree: length, mask, three offsets; then where the chunk is.
+    key = struct.pack("<IIQQQQ", chunk.size, 0, *chunk.chunk_offset, 0, chunk.byte_offset)
+    assert content.count(key) == 1
+    place = content.index(key) + (32 if field else 0)
+    struct.pack_into("<Q" if field else "<I", content, place, value)
+    path.write_bytes(content)
+    assert "it is truncated or damaged" in refused(str(path))
+
+
+def test_small_chunks_are_whole(hdf5):
+    """A chunk of one byte is not less than it must be."""
+    data = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    np.testing.assert_array_equal(read_all(hdf5(a={"data": data, "chunks": (1, 1)})), data)

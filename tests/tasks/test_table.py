@@ -179,6 +179,7 @@ def test_what_was_decoded_goes_with_the_table(tmp_path, rng, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir()
     path = write(tmp_path / "a.parquet", columns_of(images_of(rng, 40)), row_group_size=4)
+    gc.collect()  # other tests' files
     before = open_files()
     image = opened(path)
     whole(image)

@@ -270,6 +270,20 @@ def test_absent_chunks_that_are_not_defined_are_refused(tmp_path):
     assert "lacks 1 of 4 chunks" in refusal(path)
 
 
+def test_a_zip_whose_directory_lies(tmp_path):
+    """Memory is taken for what it says."""
+    write(tmp_path / "a.zarr", pixels((64, 64)), 3, (32, 32))
+    path = zipped(tmp_path / "a.zarr")
+    opened(path).close()
+    data = path.read_bytes()
+    at = data.index(b"PK\1\2")
+    for field in (20, 24):  # stored, and unpacked
+        damaged = bytearray(data)
+        damaged[at + field : at + field + 4] = b"\xf0\xff\xff\x7f"
+        path.write_bytes(damaged)
+        assert "it is damaged" in refusal(path)
+
+
 def cut_short(path, key, data, region):
     """Cut a chunk at many places: an error, or the very pixels."""
     chunk = path / key

@@ -156,8 +156,7 @@ def test_every_tiff_in_one_run_per_type(data_folder, run):
         found = check(open_store(outcome.store), whole)
         assert not found.keys() & seen.keys()
         seen |= found
-    assert dtypes == ["uint8", *sorted(dtypes[1:], key=dtypes.index)]
-    assert set(dtypes) == {"uint8", "uint16", "uint32", "int8", "float32", "float64"}
+    assert set(dtypes) == {"uint8", "uint16", "int8", "float32", "float64"}
     assert refused.keys() == REFUSED.keys()
     for name, reason in refused.items():
         assert re.search(REFUSED[name], reason), reason
