@@ -159,17 +159,20 @@ def _blocks(
             slice(a, b + 1)
             for a, b in zip(first.tolist(), inside.max(axis=0).tolist(), strict=True)
         )
-        yield (t, c, z), [
-            _Plane(
-                part.t,
-                part.z,
-                part.boxes,
-                _as_slice(part.channels),
-                (own[0][0], _as_slice([place[1] for place in own]), own[0][2]),
-            )
-            for part in parts
-            for own in [(part.inside - first).tolist()]
-        ]
+        yield (
+            (t, c, z),
+            [
+                _Plane(
+                    part.t,
+                    part.z,
+                    part.boxes,
+                    _as_slice(part.channels),
+                    (own[0][0], _as_slice([place[1] for place in own]), own[0][2]),
+                )
+                for part in parts
+                for own in [(part.inside - first).tolist()]
+            ],
+        )
 
 
 def _different(rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.intp]]:

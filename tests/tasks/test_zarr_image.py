@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from zarr.codecs import BloscCodec, GzipCodec, ShardingCodec, ZstdCodec
 
+from patchmill.reader.whole_blosc import decode_whole
 from patchmill.tasks.image import ImageOptions
 from patchmill.tasks.source import SourceError, naming
-from patchmill.reader.whole_blosc import decode_whole
 from patchmill.tasks.zarr_image import folder_identity, open_zarr
 
 V2_CODECS = [
