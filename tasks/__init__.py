@@ -28,6 +28,7 @@ page_chain.py           the list of its pages, which may loop
 page_tags.py            whether its pages are stored alike
 intact.py               whether all of it is there
 codec_stream.py         whether a compressed stream is what its page says
+jpeg_xr.py              the same of JPEG XR
 ome.py                  what OME-XML says of images and planes
 ome_set.py              the files of an OME-TIFF
 micromanager.py         what Micro-Manager says of its files

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import struct
 
+from .jpeg_xr import jpeg_xr_size
+
 _JPEG = frozenset({6, 7, 33007, 34892})
 _JPEG2000 = frozenset({33003, 33004, 33005, 34712})
 _JPEG_XR = frozenset({22610, 34934})
@@ -39,7 +41,7 @@ def check_stream(data: bytes, compression: int, samples: int) -> None:
     elif compression in _JPEG2000:
         size = _jpeg2000(data)
     elif compression in _JPEG_XR:
-        size = _jpeg_xr(data)
+        size = jpeg_xr_size(data)
     elif compression == _LERC:
         size = _lerc(data)
     elif compression == _PNG and len(data) >= 24:
@@ -80,26 +82,6 @@ def _jpeg2000(data: bytes) -> tuple[int, int] | None:
         return None
     right, bottom, left, top = struct.unpack(">IIII", data[at + 8 : at + 24])
     return bottom - top, right - left
-
-
-def _jpeg_xr(data: bytes) -> tuple[int, int] | None:
-    """Return (height, width), ITU-T T.832: of the stream, 8.3, in the container of Annex A."""
-    if data[:3] != b"II\xbc" or len(data) < 8:
-        return None
-    (at,) = struct.unpack("<I", data[4:8])
-    tags: dict[int, int] = {}
-    for start in range(at + 2, min(len(data) - 11, at + 2 + 12 * 64), 12):
-        tag, kind, _, value = struct.unpack("<HHII", data[start : start + 12])
-        tags.setdefault(tag, value & (0xFFFF if kind == 3 else 0xFFFFFFFF))
-    first = tags.get(0xBCC0, 0)
-    if first + tags.get(0xBCC1, 0) > len(data):
-        raise ValueError("the JPEG XR stream breaks off")
-    # What the container says of the size is nothing to the decoder.
-    if data[first : first + 8] != b"WMPHOTO\0" or len(data) < first + 20:
-        return None
-    is_short = data[first + 10] & 0x80
-    width, height = struct.unpack_from(">HH" if is_short else ">II", data, first + 12)
-    return height + 1, width + 1
 
 
 def _lerc(data: bytes) -> tuple[int, int] | None:

@@ -79,6 +79,7 @@ def tiffs(folder: Path) -> Iterator[Seed]:
     for name in ("lzw", "packbits", "jpeg", "jpeg2000", "jpegxl", "webp", "png", "jpegxr"):
         shown = rgb if name == "webp" else grey
         kinds[name] = (shown, {"compression": name, **tiles})
+    kinds["rgb-jpegxr"] = (rgb, {"photometric": "rgb", "compression": "jpegxr", **tiles})
     for name, (data, options) in kinds.items():
         path = folder / (f"{name}.ome.tif" if name == "ome" else f"{name}.tif")
         photometric = {} if data.shape[-1] == 3 or "photometric" in options else {

@@ -260,6 +260,24 @@ def test_jpeg_xr_streams_that_break_off(rng, keep):
         check_stream(data[: int(len(data) * keep)], 22610, 64 * 64)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float16", "float32"])
+@pytest.mark.parametrize("samples", [1, 3, 4])
+def test_jpeg_xr_streams_of_another_kind(rng, dtype, samples):
+    """jxrlib writes what the stream says into memory for what its container says."""
+    shape = (16, 24) if samples == 1 else (16, 24, samples)
+    data = bytearray(imagecodecs.jpegxr_encode(rng.integers(0, 99, shape).astype(dtype)))
+    check_stream(bytes(data), 22610, 16 * 24 * samples)
+    kind = data.index(b"WMPHOTO") + 11
+    for other in {0x01, 0x02, 0x71, 0x23, 0x77} - {data[kind]}:
+        changed = data.copy()
+        changed[kind] = other
+        with pytest.raises(ValueError, match="not of the kind"):
+            check_stream(bytes(changed), 22610, 16 * 24 * samples)
+    data[int.from_bytes(data[4:8], "little") + 1] = 24  # 6152 tags and more
+    with pytest.raises(ValueError, match="no list of tags"):
+        check_stream(bytes(data), 22610, 16 * 24 * samples)
+
+
 @pytest.mark.parametrize("compression", [7, 34712, 22610, 34933, 34887, 8])
 def test_any_bytes_may_be_looked_at(rng, compression):
     """Whatever stands there, it is a ValueError or nothing; decoders say the rest."""
