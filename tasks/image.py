@@ -83,6 +83,11 @@ class ImageReader(Protocol):
         ...
 
     @property
+    def files(self) -> Sequence[str]:
+        """Absolute paths of all files that the image is in, where they are several; else none."""
+        ...
+
+    @property
     def notes(self) -> Sequence[str]:
         """Sentences on what was guessed, for the user; a guess is never silent."""
         ...
@@ -233,6 +238,11 @@ class ArrayImage:
         self.notes = tuple(notes)
         self.check = check
         self.close = close
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """None: the image is in one file."""
+        return ()
 
     def read(self, level: int, region: tuple[slice, ...]) -> NDArray[Any]:
         """Return the pixels of a region, see `ImageReader.read`."""

@@ -42,6 +42,7 @@ class Picture:
 
     items = ()
     voxel_um = UNKNOWN_VOXEL
+    files = ()
     band_bytes = 0  # each picture is one segment
     held_bytes = 0
 

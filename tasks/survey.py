@@ -65,7 +65,7 @@ def describe(path: str, options: ImageOptions, content: bool = False) -> FileInf
         _check_shapes(path, image.shapes)
         _check_size(path, image, options)
         dtype = _dtype_name(path, reader.dtype)
-        members = tuple(getattr(reader, "files", ()))
+        members = tuple(reader.files)
         if len(members) > 1:
             identity = identity_of(members, content, options.storage)
         reader.check()

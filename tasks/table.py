@@ -47,6 +47,7 @@ class Table:
     axes = "NYX"
     channels = ()
     voxel_um = UNKNOWN_VOXEL
+    files = ()
     band_bytes = 0  # each image is one segment
 
     def __init__(

@@ -273,6 +273,12 @@ def test_jpeg_xr_streams_of_another_kind(rng, dtype, samples):
         changed[kind] = other
         with pytest.raises(ValueError, match="not of the kind"):
             check_stream(bytes(changed), 22610, 16 * 24 * samples)
+    head = data.index(b"WMPHOTO")
+    for at, value in ((head + 16, 0xA0), (head + 15, 99)):  # colours that are none; the height
+        changed = data.copy()
+        changed[at] = value
+        with pytest.raises(ValueError, match=r"colours that do not belong|that says to have"):
+            check_stream(bytes(changed), 22610, 16 * 24 * samples)
     data[int.from_bytes(data[4:8], "little") + 1] = 24  # 6152 tags and more
     with pytest.raises(ValueError, match="no list of tags"):
         check_stream(bytes(data), 22610, 16 * 24 * samples)
