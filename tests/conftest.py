@@ -142,8 +142,10 @@ def s3() -> Iterator[dict[str, str]]:
     server.start()
     host, port = server.get_host_and_port()
     endpoint = f"http://{host}:{port}"
-    make_bucket = urllib.request.Request(f"{endpoint}/bucket", method="PUT")
-    urllib.request.urlopen(make_bucket).close()
+    # All servers of a process share what was put: begin without what other tests have left.
+    for path, method in (("moto-api/reset", "POST"), ("bucket", "PUT")):
+        request = urllib.request.Request(f"{endpoint}/{path}", method=method)
+        urllib.request.urlopen(request).close()
     yield {
         "endpoint": endpoint,
         "access_key_id": "testing",

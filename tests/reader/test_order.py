@@ -63,8 +63,9 @@ def test_block_order_reads_each_shard_in_one_window(layout, window, seed, epoch)
             stop += 1
         inside = shard[start:stop]
         assert not set(inside) & set(shard[stop:])
-        # No shard more than is needed: without the largest of them they are too few samples.
-        assert stop - start - max(sizes[inside]) < window
+        # No shard more than is needed: without the largest of them they are too few samples. (Twice
+        # the largest of all: by chance a cut may come before a window's end, and leave a rest.)
+        assert stop - start - 2 * max(sizes) < window
         start = stop
 
 
