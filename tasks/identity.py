@@ -10,9 +10,8 @@ from pathlib import Path
 from ..reader.remote import is_remote
 from .bytes import open_bytes
 from .folders import ZARR_FILES, files_below, folder_identity
+from .remote_place import Storage
 from .source import FileIdentity, SourceError, naming
-
-Storage = tuple[tuple[str, str], ...]
 
 
 def identity_of(paths: Sequence[str], content: bool, storage: Storage = ()) -> FileIdentity:

@@ -58,7 +58,8 @@ def describe(path: str, options: ImageOptions, content: bool = False) -> FileInf
     SourceError
         Where it is damaged, or holds what cannot be cut into patches.
     """
-    identity = identity_of((path,), content, options.storage)
+    # Before it is opened: a pipe would wait for its other end.
+    identity = identity_of((path,), content=False, storage=options.storage)
     image = OpenImage(path, options)
     reader = image.reader
     with naming(path, "be surveyed"):
@@ -66,8 +67,8 @@ def describe(path: str, options: ImageOptions, content: bool = False) -> FileInf
         _check_size(path, image, options)
         dtype = _dtype_name(path, reader.dtype)
         members = tuple(reader.files)
-        if len(members) > 1:
-            identity = identity_of(members, content, options.storage)
+        if content or len(members) > 1:
+            identity = identity_of(members or (path,), content, options.storage)
         reader.check()
         n, *shape = image.shapes[0]
         channels = tuple(reader.channels)

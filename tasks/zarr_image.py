@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .axes import axes_of
-from .folders import folder_identity
 from .image import ArrayImage, ImageOptions, VoxelSize
 from .limits import check_segment_bytes
 from .ome_zarr import Multiscale, multiscale_of, ome_of, refuse_group
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     import zarr
 
     from .zarr_files import ZarrFiles
-
-__all__ = ["folder_identity", "open_zarr"]
 
 
 def open_zarr(path: str, options: ImageOptions) -> ArrayImage:

@@ -48,25 +48,20 @@ def test_block_order_reads_each_shard_in_one_window(layout, window, seed, epoch)
     assert order.dtype == np.int64
     assert sorted(order.tolist()) == list(range(length))
     np.testing.assert_array_equal(order, block_order(starts, length, window, seed, epoch))
-    # Cut it where at least a window's samples make whole shards: nothing else may be there.
+    # It can be cut into windows of whole shards: of enough samples (but the last), and of no shard
+    # more than is needed, so that without the largest of them they are too few.
     shard = np.searchsorted(starts, order, side="right") - 1
     sizes = np.bincount(shard, minlength=len(starts))
-    start = 0
-    while start < length:
-        stop = start + 1
-        while stop < length and (
-            stop - start < window
-            or np.bincount(shard[start:stop], minlength=len(starts))[shard[start]]
-            != sizes[shard[start]]
-            or set(shard[start:stop]) & set(shard[stop:])
-        ):
-            stop += 1
-        inside = shard[start:stop]
-        assert not set(inside) & set(shard[stop:])
-        # No shard more than is needed: without the largest of them they are too few samples. (Twice
-        # the largest of all: by chance a cut may come before a window's end, and leave a rest.)
-        assert stop - start - 2 * max(sizes) < window
-        start = stop
+    ends = [p for p in range(1, length + 1) if not set(shard[:p]) & set(shard[p:])]
+    reached = {0}
+    for stop in ends:
+        for start in sorted(reached):
+            samples = stop - start
+            enough = samples >= window or stop == length
+            if enough and samples - max(sizes[shard[start:stop]]) < window:
+                reached.add(stop)
+                break
+    assert length in reached
 
 
 def test_block_order_with_a_window_of_all_is_a_full_shuffle():

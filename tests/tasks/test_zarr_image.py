@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from zarr.codecs import BloscCodec, GzipCodec, ShardingCodec, ZstdCodec
 
 from patchmill.reader.whole_blosc import decode_whole
+from patchmill.tasks.folders import folder_identity
 from patchmill.tasks.image import ImageOptions
 from patchmill.tasks.source import SourceError, naming
-from patchmill.tasks.zarr_image import folder_identity, open_zarr
+from patchmill.tasks.zarr_image import open_zarr
 
 V2_CODECS = [
     None,
