@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -82,12 +81,12 @@ def _of_images(store: Store, rows: Rows) -> Statistics | None:
 
 
 def _of_patches(store: Store, rows: Rows) -> Statistics:
-    names = [f"{measure}_{channel}" for channel in store.channels for measure in MEASURES]
-    missing = [name for name in ("image", "y", "x", *names) if name not in store.index]
-    if missing or "shape" not in store.images:
+    measures = ("count", *MEASURES)
+    names = [f"{measure}_{channel}" for channel in store.channels for measure in measures]
+    if missing := [name for name in names if name not in store.index]:
         raise StoreError(
-            f"{store.path} has no {', '.join(missing) or 'shape'} in its columns, which statistics "
-            "of some patches of an image need; select whole splits or images"
+            f"{store.path} has no {', '.join(missing)} in its columns, which statistics of some "
+            "patches of an image need; select whole splits or images"
         )
     blocks = (_of_block(store, start, chosen) for start, chosen in _blocks(rows))
     return merge_statistics(blocks)
@@ -108,39 +107,20 @@ def _of_block(store: Store, start: int, chosen: NDArray[np.int64]) -> Statistics
     def column(name: str) -> NDArray[Any]:
         return store.index.part(name, start, stop)[chosen]
 
-    measured = {
-        measure: np.stack(
-            [column(f"{measure}_{channel}").astype(np.float64) for channel in store.channels],
-            axis=1,
-        )
-        for measure in MEASURES
-    }
-    level = column("level") if "level" in store.index else np.zeros(len(chosen), np.uint8)
-    pixels = _held_pixels(
-        store, store.images["shape"][column("image")], column("y"), column("x"), level
+    return merge_parts(
+        {
+            measure: np.stack(
+                [
+                    column(f"{measure}_{channel}").astype(
+                        np.int64 if measure == "count" else np.float64
+                    )
+                    for channel in store.channels
+                ],
+                axis=1,
+            )
+            for measure in ("count", *MEASURES)
+        }
     )
-    # A patch of nothing but NaN has no pixel that counts, and no mean.
-    count = np.where(np.isnan(measured["mean"]), 0, pixels[:, np.newaxis])
-    return merge_parts({"count": count, **measured})
-
-
-def _held_pixels(
-    store: Store,
-    shape: NDArray[Any],
-    y: NDArray[Any],
-    x: NDArray[Any],
-    level: NDArray[Any],
-) -> NDArray[np.int64]:
-    """Return how many pixels of its image each patch has; shape is (n, 5): t, c, z, y, x."""
-    margin = store.attributes.get("margin_px", 0)
-    sizes = dict(zip(store.axes, store.fields["image"].shape, strict=True))
-    depth = math.prod(size for axis, size in sizes.items() if axis not in "cyx")
-    pixels = np.full(len(y), depth, np.int64)
-    for corner, length, axis in ((y, shape[:, 3], "y"), (x, shape[:, 4], "x")):
-        size = sizes[axis] - 2 * margin
-        # Corners are pixels of level 0, and so tell of padding there alone.
-        pixels *= np.where(level == 0, np.clip(length - corner, 0, size), size)
-    return pixels
 
 
 def _index(rows: Rows) -> slice | NDArray[np.int64]:

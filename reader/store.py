@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, Unpack, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import DamagedStoreError, StoreError
+from .columns import Columns
+from .errors import DamagedStoreError, IncompleteStoreError, StoreError
 from .field import Field, read_field
+from .histograms import percentiles
 from .lookup import Rows
 from .parts import OpenOptions, local_parts, remote_parts
 from .remote import Place, RemotePath, is_remote, remote_path
@@ -178,6 +180,54 @@ class Store(Whole):
                 f"{rows - len(valid)}; make or copy the store again"
             )
         return valid
+
+    def histogram(self, *splits: str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Return how often each value is there, in the pixels that `statistics` are of.
+
+        Parameters
+        ----------
+        splits
+            Whose pixels; of all splits where none is given.
+
+        Returns
+        -------
+        values
+            float64, shape (n,), ascending: of 8- and 16-bit integers every value that is there;
+            else the lowest value of bins that are 2**-12 of it wide.
+        counts
+            int64, shape (c, n).
+
+        Raises
+        ------
+        KeyError
+            Where there is no such split.
+        IncompleteStoreError
+            Where the store has none, as before its run has finished.
+        """
+        if unknown := [name for name in splits if name not in self.splits]:
+            have = ", ".join(self.splits)
+            raise KeyError(f"{self.path} has no split {unknown[0]!r}; it has {have}")
+        if not self._histograms:
+            raise IncompleteStoreError(
+                f"{self.path} has no histograms; they are written when its run finishes"
+            )
+        numbers = [n for n, name in enumerate(self.splits) if not splits or name in splits]
+        return self._histograms["value"], self._histograms["count"][numbers].sum(axis=0)
+
+    def percentiles(self, percents: Sequence[float], *splits: str) -> NDArray[np.float64]:
+        """Return percentiles of each channel's pixels, float64, shape (percents, c).
+
+        Exact for 8- and 16-bit integers, as `numpy.percentile(..., method="linear")`; else at most
+        2**-12 of the value away. Parameters and errors as in `histogram`.
+        """
+        values, counts = self.histogram(*splits)
+        return np.stack([percentiles(values, own, percents) for own in counts], axis=1)
+
+    @cached_property
+    def _histograms(self) -> Columns:
+        return Columns(
+            self.path / "statistics", None, ("value", "count") if self.is_complete else ()
+        )
 
     @property
     def view(self) -> View:

@@ -85,6 +85,57 @@ grid.py                 where patches lie along one axis, and what lies beyond t
 statistics.py           mergeable statistics of a patch's channels
 scratch.py              memory that a thread keeps from task to task
 
+Steps on pixels, in the order of the recipe:
+
+step_illumination.py    takes uneven light out of fields
+profile.py              light over a field, as a polynomial
+reference.py            light or dark that was acquired
+thumbnails.py           the tasks that make fields and references small
+step_hot_pixels.py      finds hot and dead pixels
+step_filters.py         median, Gaussian, inversion
+step_background.py      subtracts a background
+step_scale.py           maps channels by numbers of their own: to a range, to a mean and deviation
+step_curve.py           gamma, clip, logarithm
+pixel_measures.py       what may be measured of a channel: percentiles, extremes, mean and deviation
+sketch.py               a histogram that merges in any order
+measure.py              the task that measures the pixels which enter a step
+local_median.py         the median around each pixel
+local_mean.py           the weighted mean around each pixel
+opening.py              what lies below everything narrower than a disc or a ball
+blocks.py               blocks of pixels, and pixels of blocks
+missing.py              pixels that are no finite number
+
+Masks and label maps that are files:
+
+annotation_file.py      cuts them with the image's windows
+annotation_values.py    what their numbers stand for, checked
+nearest.py              the nearest pixel of a file to each of a window
+
+Masks and label maps that are not files of pixels:
+
+annotation_thresholds.py  made from the image, per patch or of the whole image
+threshold_classes.py    rules, opening, holes, smallest area, components
+held_windows.py         what of a window lies in the image
+annotation_geojson.py   painted out of polygons
+objects.py              the objects of a label map: areas and centroids
+geojson_file.py         GeoJSON files, kept from task to task
+geojson.py              the polygons in one
+geojson_features.py     its features, decoded one by one
+polygons.py             which of them touch a window
+rasterise.py            which pixels lie in one
+kept.py                 what a process keeps, the last used of it
+
+Foreground and scores:
+
+foreground.py           how the foreground mask of an image is made
+foreground_signals.py   thumbnails, and what of them is thresholded
+foreground_windows.py   a mask, and what of it lies in windows
+foreground_scores.py    the tasks that look at thumbnails
+thresholds.py           automatic thresholds of histograms
+contrast.py             whether a thresholded image shows more than noise
+mask_shape.py           mends a mask: gaps, small objects, small holes
+scores.py               the task that scores patches by their own pixels
+
 Writing:
 
 shard.py                writes one shard file, whole or not at all

@@ -14,11 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .area import Taps, add_area, area_taps, finish, span
-from .copied import keeping_largest, time_span
+from .copied import time_span
+from .corrected import read_corrected
 from .image import ImageOptions
-from .read import Channels, Take, read_boxes
+from .read import Channels, Take
 from .scratch import scratch
 from .source import ImageSource
+from .takes import keeping_largest
 
 if TYPE_CHECKING:
     from .patches import PatchSpec
@@ -47,7 +49,7 @@ def average_windows(
             taps = [(_all_planes(1), rows, columns) for _, rows, columns in taps]
         _add_largest(source, options, boxes, taps, patch, sums)
     else:
-        read_boxes(source, options, boxes, _adding(sums, taps))
+        read_corrected(source, options, boxes, _adding(sums, taps))
     times = len(source.kind.planes) if patch.project_t == "mean" else 1
     patches = scratch("patches", shape, patch.dtype)
     resolution = source.kind.resolution
@@ -127,12 +129,14 @@ def _add_largest(
         lengths[:, 0] = 1
     counts = patch.channels * lengths.prod(axis=1)
     ends = np.cumsum(counts)
-    held = scratch("largest", (int(ends[-1]),), source.kind.dtype)
+    # Steps hand over float32.
+    dtype = np.float32 if source.steps.before else source.kind.dtype
+    held = scratch("largest", (int(ends[-1]),), dtype)
     targets = [
         held[end - count : end].reshape(patch.channels, *shape)
         for end, count, shape in zip(ends.tolist(), counts.tolist(), lengths.tolist(), strict=True)
     ]
-    read_boxes(source, options, boxes, keeping_largest(targets, boxes, over_z))
+    read_corrected(source, options, boxes, keeping_largest(targets, boxes, over_z))
     take = _adding(sums, taps)
     for i, (target, box) in enumerate(zip(targets, boxes.tolist(), strict=True)):
         first = 0 if over_z else box[2]

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .corrected import read_corrected
 from .grid import reflect_index, source_span
 from .image import ImageOptions
-from .read import Channels, Take, read_boxes
 from .scratch import scratch
 from .source import ImageSource
+from .takes import copying, keeping_largest
+from .windows import window_starts
 
 if TYPE_CHECKING:
     from .patches import PatchSpec
@@ -50,7 +52,7 @@ def copy_windows(
         take = keeping_largest(targets, boxes, bool(patch.project_z))
     else:
         take = copying(targets, boxes)
-    read_boxes(source, options, boxes, take)
+    read_corrected(source, options, boxes, take)
     if reflect:
         for i in beyond:
             planes, rows, columns = (
@@ -64,16 +66,6 @@ def copy_windows(
     return patches
 
 
-def window_starts(
-    source: ImageSource, corners: NDArray[np.int64], patch: PatchSpec
-) -> NDArray[np.int64]:
-    """Return the first pixel of each window and its border at the level, int64, shape (n, 3)."""
-    resolution, margin = source.kind.resolution, (0, patch.margin_px, patch.margin_px)
-    return np.stack(
-        [resolution.positions(axis, corners[:, 1 + axis]) - margin[axis] for axis in range(3)], 1
-    )
-
-
 def time_span(
     source: ImageSource, corners: NDArray[np.int64], patch: PatchSpec
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -82,37 +74,3 @@ def time_span(
         first = np.zeros(len(corners), np.int64)
         return first, first + len(source.kind.planes)
     return corners[:, 0], corners[:, 0] + 1
-
-
-def copying(targets: list[NDArray[Any]], boxes: NDArray[np.int64]) -> Take:
-    """Return what copies parts into the targets of boxes, each of shape (c, z, y, x)."""
-    firsts = boxes[:, 2::2].tolist()
-
-    def take(
-        box: int, channels: Channels, t: int, z: int, y: int, x: int, part: NDArray[Any]
-    ) -> None:
-        z0, y0, x0 = firsts[box]
-        top, left, (_, height, width) = y - y0, x - x0, part.shape
-        targets[box][channels, z - z0, top : top + height, left : left + width] = part
-
-    return take
-
-
-def keeping_largest(targets: list[NDArray[Any]], boxes: NDArray[np.int64], over_z: bool) -> Take:
-    """Return what keeps the largest value of all times, and of all z where `over_z`.
-
-    A target has then one plane.
-    """
-    firsts = boxes[:, ::2].tolist()
-
-    def take(
-        box: int, channels: Channels, t: int, z: int, y: int, x: int, part: NDArray[Any]
-    ) -> None:
-        t0, z0, y0, x0 = firsts[box]
-        top, left, (_, height, width) = y - y0, x - x0, part.shape
-        plane = 0 if over_z else z - z0
-        target = targets[box][:, plane, top : top + height, left : left + width]
-        is_first = t == t0 and (z == z0 or not over_z)
-        target[channels] = part if is_first else np.maximum(target[channels], part)
-
-    return take

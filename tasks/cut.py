@@ -1,4 +1,4 @@
-"""The task that cuts one shard: read, cut, encode, write."""
+"""The task that cuts one shard: read, cut, encode, write; one file for each field."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .annotation import AnnotationField
+from .histograms import Histograms
 from .image import ImageOptions
-from .patches import PatchSpec, cut_patches
-from .resolution import Resolution
+from .patches import PatchSpec, cut_counted
+from .records import note_annotation, record_dtype
 from .shard import ShardTarget, encode_chunk
 from .source import ImageSource, SourceError
-from .statistics import channel_moments, moments_dtype
+from .statistics import channel_moments
+from .windows import own_pixels, own_spans
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,10 @@ class ShardSpec:
     ----------
     shard
         Its number.
-    target
-        Where it is written.
+    targets
+        Where it is written: the file of `image`, and those of `fields`.
+    fields
+        The masks and label maps.
     images, sources
         Rows in `images/` and the sources of all images in this shard.
     options
@@ -36,18 +41,22 @@ class ShardSpec:
         int32, shape (n,): index in `sources` of each row.
     corners
         int64, shape (n, 4): t, and z, y and x of the windows, in level-0 pixels.
+    splits
+        uint8, shape (n,): the split of each row.
     void
         Images (rows in `images/`) whose rows are left out because they cannot be read.
     """
 
     shard: int
-    target: ShardTarget
+    targets: tuple[ShardTarget, ...]
     patch: PatchSpec
+    fields: tuple[AnnotationField, ...]
     options: ImageOptions
     images: tuple[int, ...]
     sources: tuple[ImageSource, ...]
     source: NDArray[np.int32]
     corners: NDArray[np.int64]
+    splits: NDArray[np.uint8]
     void: frozenset[int] = frozenset()
 
 
@@ -57,10 +66,12 @@ class ShardResult:
 
     Attributes
     ----------
-    nbytes, checksum
-        Of the file, as `write_chunks` returns them.
-    moments
-        Records of `moments_dtype`, shape (rows, c).
+    files
+        Bytes and checksum of each file, as `write_chunks` returns them.
+    records
+        Of `record_dtype`, shape (rows,).
+    histograms
+        Of its valid rows, `Histograms.packed`.
     valid
         bool, shape (rows,).
     seconds
@@ -68,15 +79,15 @@ class ShardResult:
     """
 
     shard: int
-    nbytes: int
-    checksum: int
-    moments: NDArray[Any]
+    files: tuple[tuple[int, int], ...]
+    records: NDArray[Any]
+    histograms: bytes
     valid: NDArray[np.bool_]
     seconds: float
 
 
 def cut_shard(spec: ShardSpec) -> ShardResult:
-    """Cut one shard and move it into place.
+    """Cut one shard and move its files into place.
 
     Raises
     ------
@@ -84,73 +95,69 @@ def cut_shard(spec: ShardSpec) -> ShardResult:
         Where an image cannot be read; its `image` says which.
     """
     began = time.perf_counter()
-    rows = len(spec.source)
-    moments = np.zeros((rows, spec.patch.channels), moments_dtype(spec.patch.dtype))
+    records = np.zeros(len(spec.source), record_dtype(spec.patch.dtype, spec.patch.channels, spec.fields))
     valid = ~np.isin(np.asarray(spec.images, np.int64)[spec.source], list(spec.void))
-    chunks = _chunks(spec, valid, moments)
-    nbytes, checksum = spec.target.write(chunks, spec.patch.rows_per_shard)
+    histograms = Histograms(spec.patch.dtype)
+    # What annotates a patch is made with it, and compresses well: it is kept until its turn.
+    annotations: list[list[bytes | None]] = [[] for _ in spec.fields]
+    image, *others = spec.targets
+    rows_per_shard = spec.patch.rows_per_shard
+    files = [image.write(_chunks(spec, valid, records, histograms, annotations), rows_per_shard)]
+    files += [
+        target.write(chunks, rows_per_shard)
+        for target, chunks in zip(others, annotations, strict=True)
+    ]
     seconds = time.perf_counter() - began
-    return ShardResult(spec.shard, nbytes, checksum, moments, valid, seconds)
+    return ShardResult(spec.shard, tuple(files), records, histograms.packed(), valid, seconds)
 
 
 def _chunks(
-    spec: ShardSpec, valid: NDArray[np.bool_], moments: NDArray[Any]
+    spec: ShardSpec,
+    valid: NDArray[np.bool_],
+    records: NDArray[Any],
+    histograms: Histograms,
+    annotations: Sequence[list[bytes | None]],
 ) -> Iterator[bytes | None]:
-    """Yield the encoded rows in order, image by image, and fill in their moments."""
+    """Yield the encoded rows in order, image by image, and fill in all else that they have."""
     changes = np.flatnonzero(spec.source[1:] != spec.source[:-1]) + 1
     for rows in np.split(np.arange(len(spec.source)), changes):
         if not valid[rows[0]]:
             yield from [None] * len(rows)
+            for chunks in annotations:
+                chunks += [None] * len(rows)
             continue
         number = int(spec.source[rows[0]])
-        image, corners = spec.sources[number], spec.corners[rows]
         try:
-            patches = cut_patches(image, spec.options, corners, spec.patch)
+            yield from _image_chunks(spec, spec.sources[number], rows, records, histograms, annotations)
         except SourceError as error:
             raise SourceError(error.text, spec.images[number], error.detail) from error
-        held = held_pixels(corners[:, 1:], spec.patch.size, image.kind.resolution)
-        for row, patch, own in zip(rows.tolist(), patches, held.tolist(), strict=True):
-            # Padding is no measurement, and a border is its neighbours': neither counts.
-            window = without_border(patch, spec.patch.margin_px)
-            channel_moments(inside(window, own), moments[row])
-            yield encode_chunk(patch, spec.patch.codec, spec.patch.level)
 
 
-def held_pixels(
-    corners: NDArray[np.int64], size: Sequence[int], resolution: Resolution
-) -> NDArray[np.int64]:
-    """Return how many pixels of each window lie inside the image, int64, shape (n, 3).
-
-    Parameters
-    ----------
-    corners
-        int64, shape (n, 3): z, y and x, in level-0 pixels.
-    size
-        (z, y, x) of the window, in pixels of the patch.
-    resolution
-        At which the image is cut.
-    """
-    positions = [resolution.positions(axis, corners[:, axis]) for axis in range(3)]
-    held: NDArray[np.int64] = np.minimum(
-        np.array(resolution.size) - np.stack(positions, axis=1), np.array(size)
-    )
-    return held
-
-
-def without_border(patch: NDArray[Any], margin_px: int) -> NDArray[Any]:
-    """Return the window of a stored patch (..., y, x), a view."""
-    height, width = patch.shape[-2:]
-    return patch[..., margin_px : height - margin_px, margin_px : width - margin_px]
-
-
-def inside(window: NDArray[Any], held: Sequence[int]) -> NDArray[Any]:
-    """Return what of a window (c, y, x) or (c, z, y, x) lies inside the image, a view.
-
-    Parameters
-    ----------
-    held
-        (z, y, x) as `held_pixels` returns them.
-    """
-    depth, height, width = held
-    window = window[..., :height, :width]
-    return window[:, :depth] if window.ndim == 4 else window
+def _image_chunks(
+    spec: ShardSpec,
+    image: ImageSource,
+    rows: NDArray[np.intp],
+    records: NDArray[Any],
+    histograms: Histograms,
+    annotations: Sequence[list[bytes | None]],
+) -> Iterator[bytes]:
+    """Yield the encoded rows of one image."""
+    patch, corners = spec.patch, spec.corners[rows]
+    patches, clipped = cut_counted(image, spec.options, corners, patch)
+    spans = own_spans(corners[:, 1:], patch.size, image.kind.resolution)
+    for row, pixels, count, own in zip(rows.tolist(), patches, clipped, spans, strict=True):
+        # Padding is no measurement, and a border is its neighbours': neither counts.
+        window = pixels if patch.output_size else own_pixels(pixels, patch.margin_px, own)
+        channel_moments(window, records[row]["moments"])
+        records[row]["clipped"] = count
+        histograms.add(int(spec.splits[row]), window)
+        yield encode_chunk(pixels, patch.codec, patch.level)
+    windows = patches.reshape(len(rows), patch.channels, -1, *patches.shape[-2:])
+    for field, annotation, chunks in zip(spec.fields, image.annotations, annotations, strict=True):
+        cut = annotation.cut(image, spec.options, corners, patch, field, windows)
+        middle = tuple(length // 2 for length in cut.shape[1:])
+        for row, pixels, own in zip(rows.tolist(), cut, spans, strict=True):
+            inside = own_pixels(pixels[None], patch.margin_px, own)
+            note_annotation(field, inside, int(pixels[middle]), records[row])
+            stored = np.ascontiguousarray(pixels, field.dtype.newbyteorder("<"))
+            chunks.append(encode_chunk(stored, patch.codec, patch.level))

@@ -32,7 +32,11 @@ BAND_BYTES = 1 << 20
 
 
 class ImageReader(Protocol):
-    """An open image. Several threads of one process may read it at once."""
+    """An open image. Several threads of one process may read it at once.
+
+    It may have an attribute `significant_bits`: how many bits of a pixel's value the camera fills,
+    such as 12, where the file says so; 0, or none, where it does not.
+    """
 
     @property
     def axes(self) -> str:

@@ -53,6 +53,13 @@ def names_and_voxel(image: Element | None) -> tuple[tuple[str, ...], VoxelSize]:
     return names, (_length(pixels, "Z"), _length(pixels, "Y"), _length(pixels, "X"))
 
 
+def significant_bits(image: Element | None) -> int:
+    """Return how many bits of a pixel's value are filled; 0 where that is not said."""
+    pixels = None if image is None else image.find("{*}Pixels")
+    found = "" if pixels is None else pixels.get("SignificantBits", "")
+    return int(found) if re.fullmatch(r"[0-9]{1,2}", found) else 0
+
+
 def _length(pixels: Element, axis: str) -> float:
     value = pixels.get(f"PhysicalSize{axis}", "")
     scale = micrometres_of(pixels.get(f"PhysicalSize{axis}Unit", "µm"))

@@ -1,4 +1,4 @@
-"""Cuts the patches of one image: whole pixels copied, projected, or averaged."""
+"""What a patch is, and the patches of one image: pixels copied or averaged, and the steps done."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from .copied import copy_windows
 from .image import ImageOptions
 from .resolution import Resolution
 from .source import ImageSource
+from .stepped import stepped_patches
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,10 @@ class PatchSpec:
         Whether a stored patch has an axis z.
     project_z, project_t
         "max" or "mean" of all planes of an image; empty where a patch is of planes as they are.
+    halo_px
+        What steps read beyond the border on each side in y and x.
+    output_size
+        (y, x) of what is stored, where a step makes another size of the window.
     """
 
     channels: int
@@ -53,17 +58,27 @@ class PatchSpec:
     is_3d: bool = False
     project_z: str = ""
     project_t: str = ""
+    halo_px: int = 0
+    output_size: tuple[int, int] | None = None
 
     @property
     def stored_size(self) -> tuple[int, int, int]:
-        """(z, y, x) of a stored patch in pixels: the window and its border."""
+        """(z, y, x) of the window and its border in pixels; stored, but for `output_size`."""
         z, y, x = self.size
         return z, y + 2 * self.margin_px, x + 2 * self.margin_px
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Of a stored patch: (c, y, x) or (c, z, y, x)."""
-        return self.channels, *self.stored_size[0 if self.is_3d else 1 :]
+        depth, height, width = self.stored_size
+        height, width = self.output_size or (height, width)
+        return self.channels, *(depth, height, width)[0 if self.is_3d else 1 :]
+
+    @property
+    def read_size(self) -> tuple[int, int, int]:
+        """(z, y, x) of what a patch is made from, in its pixels: with what steps need around it."""
+        z, y, x = self.stored_size
+        return z, y + 2 * self.halo_px, x + 2 * self.halo_px
 
     @property
     def nbytes(self) -> int:
@@ -98,6 +113,29 @@ def cut_patches(
         Shape (n, c, y, x) or (n, c, z, y, x), borders included, C order, of the store's type; valid
         until the same thread calls again.
     """
-    cut = average_windows if patch.averages(source.kind.resolution) else copy_windows
-    patches = cut(source, options, corners, patch)
-    return patches.reshape(len(corners), *patch.shape)
+    return cut_counted(source, options, corners, patch)[0]
+
+
+def cut_counted(
+    source: ImageSource,
+    options: ImageOptions,
+    corners: NDArray[np.int64],
+    patch: PatchSpec,
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Cut patches as `cut_patches` does, and count what did not fit into the store's type.
+
+    Returns
+    -------
+    patches
+        As `cut_patches` returns them.
+    clipped
+        int64, shape (n, c, 2): how many of a patch's own pixels lay below the type's range, and
+        above it; padding and borders do not count.
+    """
+    if source.steps:
+        patches, clipped = stepped_patches(source, options, corners, patch)
+    else:
+        cut = average_windows if patch.averages(source.kind.resolution) else copy_windows
+        patches = cut(source, options, corners, patch)
+        clipped = np.zeros((len(corners), patch.channels, 2), np.int64)
+    return patches.reshape(len(corners), *patch.shape), clipped

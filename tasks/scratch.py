@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -31,3 +33,15 @@ def scratch(name: str, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]
         buffer = np.empty(nbytes, np.uint8)
         setattr(_local, name, buffer)
     return buffer[:nbytes].view(dtype).reshape(shape)
+
+
+@contextmanager
+def other_scratch() -> Iterator[None]:
+    """Have this thread use other buffers for a while, so that those in use stay as they are."""
+    kept = dict(_local.__dict__)
+    _local.__dict__.clear()
+    try:
+        yield
+    finally:
+        _local.__dict__.clear()
+        _local.__dict__.update(kept)

@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .copied import copying
 from .focus import FocusScore
 from .image import BAND_BYTES, ImageOptions
 from .read import read_boxes
 from .scratch import scratch
 from .source import ImageSource, SourceError
+from .takes import copying
 
 
 def find_sharpest(

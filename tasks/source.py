@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..reader.errors import PatchmillError
+from .annotation import Annotation
 from .image import VoxelSize
 from .resolution import Resolution
+from .step import Step
+
+if TYPE_CHECKING:
+    # Which reads images, and so needs this file.
+    from .foreground import Foreground
 
 
 class SourceError(PatchmillError, ValueError):
@@ -119,6 +125,8 @@ class FileInfo:
         Memory that the file takes while it is open and being read.
     notes
         What was guessed.
+    significant_bits
+        Of a pixel's value, where the file says how many its camera has; else 0.
     """
 
     identity: FileIdentity
@@ -131,6 +139,7 @@ class FileInfo:
     voxel_um: VoxelSize
     held_bytes: int = 0
     notes: tuple[str, ...] = ()
+    significant_bits: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,6 +168,28 @@ class ImageKind:
     held_bytes: int = 0
 
 
+@dataclass(frozen=True, eq=False)
+class ImageSteps:
+    """What an image's pixels go through.
+
+    Attributes
+    ----------
+    before
+        On the pixels of the level, before they are projected and rescaled.
+    after
+        On the pixels of the patches; the last one gives what is stored, but for rounding.
+    """
+
+    before: tuple[Step, ...] = ()
+    after: tuple[Step, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.before or self.after)
+
+
+NO_STEPS = ImageSteps()
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class ImageSource:
     """One image as a worker needs it.
@@ -171,6 +202,12 @@ class ImageSource:
         For each file, the paths of all that belong together with it; none where it is alone.
     item
         Which image in the files it is.
+    steps
+        What its pixels go through.
+    foreground
+        How its foreground mask is made, where there is one.
+    annotations
+        Where its masks and label maps come from, one for each field of the store.
     """
 
     id: str
@@ -179,3 +216,6 @@ class ImageSource:
     members: tuple[tuple[str, ...], ...]
     item: int
     kind: ImageKind
+    steps: ImageSteps = NO_STEPS
+    foreground: Foreground | None = None
+    annotations: tuple[Annotation, ...] = ()

@@ -89,6 +89,7 @@ def describe(path: str, options: ImageOptions, content: bool = False) -> FileInf
             voxel_um=tuple(map(float, reader.voxel_um)),  # type: ignore[arg-type]
             held_bytes=int(reader.held_bytes),
             notes=tuple(reader.notes),
+            significant_bits=int(getattr(reader, "significant_bits", 0)),
         )
 
 

@@ -20,6 +20,7 @@ from .channel_names import channel_names
 from .image import ImageOptions
 from .intact import file_of
 from .micromanager import check_micromanager, not_taken
+from .ome import image_of, significant_bits
 from .ome_set import OmeSet, absolute, elsewhere, own_set
 from .open_files import OpenFiles
 from .page_chain import check_chain
@@ -193,6 +194,7 @@ def _image(opened: _Opened, ome: OmeSet | None, options: ImageOptions) -> TiffIm
         ),
         options=options,
         close=opened.close,
+        significant_bits=0 if palette is not None else significant_bits(image_of(tif, series)),
     )
 
 

@@ -53,6 +53,8 @@ class TiffImage:
         `max_segment_bytes` counts.
     close
         Closes the file.
+    significant_bits
+        Of a pixel's value, 0 where the file does not say.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class TiffImage:
         notes: tuple[str, ...],
         options: ImageOptions,
         close: Callable[[], None],
+        significant_bits: int = 0,
     ) -> None:
         self.path = path
         self.files = files
@@ -79,6 +82,7 @@ class TiffImage:
         self.items: tuple[str, ...] = ()
         self.voxel_um = voxel_um
         self.notes = notes
+        self.significant_bits = significant_bits
         self._tif = tif
         self._levels = levels
         self._leading = axes.leading

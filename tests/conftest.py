@@ -9,12 +9,15 @@ import subprocess
 import sys
 import threading
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -153,3 +156,31 @@ def s3() -> Iterator[dict[str, str]]:
         "region": "us-east-1",
     }
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def run_mirrored() -> Callable[..., NDArray[np.float32]]:
+    """Return a function that does steps on a window of an image that goes on as its mirror image.
+
+    It takes the steps, the image (float32, shape (c, z, y, x)) and of the window, by default all,
+    y and x of the first pixel and its size.
+    """
+    from patchmill.tasks.step import Window, halo_of, run_steps
+
+    def run(
+        steps: Sequence[Any],
+        image: NDArray[np.float32],
+        corner: tuple[int, int] = (0, 0),
+        size: tuple[int, int] | None = None,
+    ) -> NDArray[np.float32]:
+        (y, x), (height, width) = corner, size or image.shape[2:]
+        halo = halo_of(steps)
+        far = halo + max(abs(y) + height, abs(x) + width)
+        around = np.pad(image, ((0, 0), (0, 0), (far, far), (far, far)), mode="reflect")
+        top, left = y + far - halo, x + far - halo
+        around = around[:, :, top : top + height + 2 * halo, left : left + width + 2 * halo]
+        own = slice(0, image.shape[1]), slice(halo, halo + height), slice(halo, halo + width)
+        window = Window(y - halo, x - halo, image.shape[2:], own)
+        return run_steps(steps, np.array(around, order="C"), window)[0]
+
+    return run

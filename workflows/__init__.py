@@ -7,6 +7,17 @@ cli.py                 the commands: plan, prepare, info, verify, stage, demo
 recipe.py              the recipe, validated before any image is opened
 sections.py            the recipe's tables, each with what can be checked inside it
 patches_section.py     the one that says how images are cut
+steps_illumination.py  its step that takes uneven light out
+steps_filters.py       its steps that filter
+steps_background.py    its steps that subtract a background
+steps_intensity.py     its steps that map intensities
+measured_step.py       what steps have in common that need numbers of pixels
+image_lookup.py        columns of images, for conditions
+sampling.py            which images those numbers are for, and which they come from
+regions.py             which regions of these are measured
+measuring.py           measures them, on the cluster
+step_statistics.py     the numbers, new or from the cache
+statistics_cache.py    what was measured
 values.py              the kinds of value that keys take
 dtypes.py              the types that pixels may have
 problems.py            turns what is wrong with a recipe into one message
@@ -24,13 +35,31 @@ places.py              where files lie
 globs.py               finds files, and says why it finds none
 remote_globs.py        finds files on an object store
 natural.py             sorting as people do
-survey.py              what every file holds: on the cluster, or from the cache
+survey.py              what every file holds
+file_survey.py         looks at files: on the cluster, or from the cache
 images.py              one image of the survey: its files joined, plane by plane
 resolutions.py         at which resolution they are cut
 kinds.py               one type and one set of channels for all
 focus.py               the plane of each that is in focus
 cache.py               what surveys have found
-candidates.py          every position of an image's grid, kept or rejected
+candidates.py          every position that is considered, kept or rejected; those of a grid
+random_places.py       random ones
+points.py              those of a table of points
+point_columns.py       and what else the table says, as columns
+objects.py             those of a label map's objects
+centres.py             windows around centres
+chance.py              random numbers of an image
+chosen.py              which of them become patches
+considered.py          all of that together
+foreground_section.py  the tables [foreground] and [filters]
+foreground_binding.py  what [foreground] is for each image
+foreground.py          how much of each candidate is foreground: found, or known
+filters.py             scores of candidates by their own pixels: found, or known
+scores.py              both of them, for planning
+saturation.py          at which value a camera is saturated
+rejection.py           which scores are beyond limits, and why nothing is left
+score_cache.py         what was found in pixels, kept
+looking.py             has images looked at that nobody looked at before
 order.py               the order of the rows of one image
 splits.py              images to splits, by group
 assign.py              groups to shares
@@ -42,6 +71,13 @@ cost.py                bytes and decoding
 peak.py                the memory of a task
 digests.py             the sha256 of JSON values
 planning.py            all of that together: the plan and its hash
+acquired.py            whether images are fields as a camera took them
+lit_fields.py          of which fields light is estimated
+illumination.py        estimates it, from thumbnails
+profile_fit.py         the profile that many fields share
+references.py          flat and dark fields that are given
+bound_illumination.py  the step that takes light out, given or estimated
+illumination_picture.py  a picture of a profile
 job.py                 the job, begun or resumed
 destination.py         where a store is written: a folder
 remote_destination.py  or a place on an object store
@@ -63,6 +99,18 @@ plate.py               a synthetic live/dead plate
 plate_cells.py         its cells
 plate_light.py         its light and camera
 contact_sheet.py       a picture of patches
+annotations_section.py the tables [masks.NAME] and [labels.NAME], by their kind
+annotation_recipe.py   what every kind has
+annotations.py         binds them to the images
+annotations_files.py   masks and label maps from files
+file_annotations.py    what these have in common
+annotation_paths.py    where the files lie
+annotation_fit.py      how one lies on its image
+classes_section.py     the tables [classes.NAME]
+classes.py             a label for each patch
+annotations_made.py    masks and label maps made by thresholds
+annotations_geojson.py of polygons
+geojson_survey.py      what files of these hold
 errors.py              what is wrong with a recipe, its files or its splits
 
 May import `tasks`, `cluster` and `reader`.

@@ -22,7 +22,7 @@ from ..tasks.image import ImageOptions
 from ..tasks.source import FileIdentity, FileInfo, ImageSource, SourceError
 
 #: Raised whenever the survey of a file finds more, or something else, than it did.
-SURVEY_VERSION = 2
+SURVEY_VERSION = 3
 #: Raised whenever another plane may be called the sharpest.
 FOCUS_VERSION = 1
 _FILE_INFO = TypeAdapter(FileInfo)
@@ -76,7 +76,8 @@ class Cache:
             return
 
 
-def _option_values(options: ImageOptions) -> dict[str, Any]:
+def option_values(options: ImageOptions) -> dict[str, Any]:
+    """Return what of the options decides what is found in a file, as JSON values."""
     # How long a task may take, and by what keys a server lets us in, say nothing of a file.
     return asdict(replace(options, max_seconds=0, storage=()))
 
@@ -91,7 +92,7 @@ class SurveyCache:
     """
 
     def __init__(self, options: ImageOptions, content: bool) -> None:
-        self._cache = Cache("survey", [SURVEY_VERSION, _option_values(options), content])
+        self._cache = Cache("survey", [SURVEY_VERSION, option_values(options), content])
         self._options = options
 
     def _identity(self, *paths: str) -> FileIdentity:
@@ -121,6 +122,17 @@ class SurveyCache:
         self._cache.write([path, own.size_bytes, own.mtime_ns], json.dumps(asdict(info)))
 
 
+def source_key(source: ImageSource) -> list[Any]:
+    """Return what tells an image, its planes and its level from any other, as JSON values."""
+    return [
+        [[i.size_bytes, i.mtime_ns] for i in source.identities],
+        list(source.paths),
+        source.item,
+        source.kind.resolution.level,
+        source.kind.planes.tolist(),
+    ]
+
+
 class FocusCache:
     """Finds and keeps which planes of an image are the sharpest.
 
@@ -131,21 +143,12 @@ class FocusCache:
     """
 
     def __init__(self, options: ImageOptions, channels: Sequence[int]) -> None:
-        values = [FOCUS_VERSION, _option_values(options), list(channels)]
+        values = [FOCUS_VERSION, option_values(options), list(channels)]
         self._cache = Cache("focus", values)
-
-    def _key(self, source: ImageSource) -> list[Any]:
-        return [
-            [[i.size_bytes, i.mtime_ns] for i in source.identities],
-            list(source.paths),
-            source.item,
-            source.kind.resolution.level,
-            source.kind.planes.tolist(),
-        ]
 
     def get(self, source: ImageSource) -> list[list[int]] | None:
         """Return the planes, a list of channels for each time; None where nobody looked."""
-        found = self._cache.read(self._key(source))
+        found = self._cache.read(source_key(source))
         try:
             return None if found is None else _PLANES.validate_json(found)
         except ValueError:
@@ -153,4 +156,4 @@ class FocusCache:
 
     def put(self, source: ImageSource, planes: list[list[int]]) -> None:
         """Keep the planes."""
-        self._cache.write(self._key(source), json.dumps(planes))
+        self._cache.write(source_key(source), json.dumps(planes))

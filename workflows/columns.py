@@ -32,30 +32,43 @@ def every_chunk_written() -> Iterator[None]:
 
 
 def add_field(
-    group: zarr.Group, name: str, rows: int, patch: PatchSpec, axes: Sequence[str]
+    group: zarr.Group,
+    name: str,
+    rows: int,
+    patch: PatchSpec,
+    one: tuple[int, ...],
+    dtype: np.dtype[Any],
+    axes: Sequence[str],
+    attributes: Mapping[str, Any] | None = None,
 ) -> None:
-    """Make the array of a field: one patch per chunk, `rows_per_shard` chunks in a shard."""
-    one = patch.shape
+    """Make the array of a field: one patch per chunk, `rows_per_shard` chunks in a shard.
+
+    Parameters
+    ----------
+    one, dtype, axes
+        Shape, type and axes of a patch of this field.
+    """
     compressors: list[Any] = [Crc32cCodec()]
     if patch.codec != "none":
         blosc = BloscCodec(
-            typesize=patch.dtype.itemsize,
+            typesize=dtype.itemsize,
             cname=BloscCname(patch.codec),
             clevel=patch.level,
-            shuffle="shuffle" if patch.dtype.itemsize > 1 else "noshuffle",
+            shuffle="shuffle" if dtype.itemsize > 1 else "noshuffle",
             blocksize=0,
         )
         compressors.insert(0, blosc)
     group.create_array(
         name,
         shape=(rows, *one),
-        dtype=patch.dtype,
+        dtype=dtype,
         chunks=(1, *one),
         shards=(patch.rows_per_shard, *one),
         compressors=compressors,
         chunk_key_encoding={"name": "default", "separator": "."},
         fill_value=0,
         dimension_names=["patch", *axes],
+        attributes=dict(attributes or {}),
     )
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import islice, product
+from typing import TYPE_CHECKING
 
 from .errors import RecipeError
 from .gather import Gathered, plane_text
 from .globs import FEW, few
 from .image_files import ImageFiles
 from .natural import natural_key
-from .recipe import Recipe
 from .values import name_fault
+
+if TYPE_CHECKING:
+    from .recipe import Recipe
 
 
 def choose_channels(

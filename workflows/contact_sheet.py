@@ -1,8 +1,8 @@
-"""A contact sheet: many patches side by side in one picture, for a look with one's own eyes."""
+"""A contact sheet: many patches and their masks in one picture, for a look with one's own eyes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,9 @@ def contact_sheet(
     percentiles: tuple[float, float] = (1.0, 99.8),
     relative: Sequence[int] = (),
     labels: Sequence[str] | None = None,
+    masks: NDArray[Any] | None = None,
+    mask_colours: Mapping[int, Colour] | None = None,
+    under: int = 0,
     gap_px: int = 4,
 ) -> NDArray[np.uint8]:
     """Return a picture of patches on a grid.
@@ -52,8 +55,15 @@ def contact_sheet(
         only contrast means something and uneven illumination would hide it.
     labels
         A short text per patch, written into its lower left corner.
+    masks
+        Shape (n, y, x), integers: each patch's mask is drawn at its right side, as outlines and a
+        faint tint over one channel in grey.
+    mask_colours
+        (red, green, blue) of classes; pixels of other classes are left as they are.
+    under
+        The channel that masks are drawn over.
     gap_px
-        Between patches and around them.
+        Between patches and around them; a patch and its mask touch.
 
     Returns
     -------
@@ -71,22 +81,28 @@ def contact_sheet(
         raise ValueError(f"{len(colours)} colours for {channels} channels; give one per channel")
     if labels is not None and len(labels) != n:
         raise ValueError(f"{len(labels)} labels for {n} patches; give one per patch")
+    if masks is not None and masks.shape != (n, height, width):
+        raise ValueError(f"masks have shape {masks.shape}; the patches need {(n, height, width)}")
+    tile_width = width if masks is None else 2 * width
     if columns is None:
-        columns = int(np.ceil(np.sqrt(n * 1.5 * height / width)))
+        columns = int(np.ceil(np.sqrt(n * 1.5 * height / tile_width)))
     columns = max(1, min(columns, n))
     rows = -(-n // columns)
 
     patches = _levelled(patches, relative)
     ranges = [_contrast(patches[:, channel], percentiles) for channel in range(channels)]
-    size = (rows * (height + gap_px) + gap_px, columns * (width + gap_px) + gap_px, 3)
+    size = (rows * (height + gap_px) + gap_px, columns * (tile_width + gap_px) + gap_px, 3)
     sheet = np.full(size, 18, np.uint8)
     for number in range(n):
         row, column = divmod(number, columns)
-        y, x = gap_px + row * (height + gap_px), gap_px + column * (width + gap_px)
+        y, x = gap_px + row * (height + gap_px), gap_px + column * (tile_width + gap_px)
         tile = _colour(patches[number], ranges, colours)
+        if masks is not None:
+            ground = _colour(patches[number, [under]], [ranges[under]], [GREY])
+            tile = np.hstack([tile, _masked(ground, masks[number], mask_colours or {})])
         if labels is not None:
             _write(tile, labels[number])
-        sheet[y : y + height, x : x + width] = tile
+        sheet[y : y + height, x : x + tile_width] = tile
     return sheet
 
 
@@ -134,9 +150,26 @@ def _colour(
     return (255 * (1 - dark) + 0.5).astype(np.uint8)
 
 
+def _masked(
+    ground: NDArray[np.uint8], mask: NDArray[Any], colours: Mapping[int, Colour]
+) -> NDArray[np.uint8]:
+    """Return a picture (y, x, 3) with classes tinted and outlined."""
+    picture = ground.astype(np.float32)
+    cross = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
+    for number, colour in colours.items():
+        inside = (mask == number).astype(np.uint8)
+        light = 255 * np.array(colour[::-1], np.float32)
+        tinted = inside > 0
+        picture[tinted] = 0.85 * picture[tinted] + 0.15 * light
+        # Mirrored beyond the edge: a class that goes on there gets no outline along it.
+        inner = cv2.erode(inside, cross, borderType=cv2.BORDER_REFLECT_101)
+        picture[tinted & (inner == 0)] = light
+    return (picture + 0.5).astype(np.uint8)
+
+
 def _write(tile: NDArray[np.uint8], text: str) -> None:
     """Write text into a tile, with a shadow so that it can be read on any ground."""
-    scale = max(0.35, tile.shape[1] / 640)
+    scale = max(0.35, tile.shape[0] / 640)
     at = (5, tile.shape[0] - 6)
     for colour, weight in (((0, 0, 0), 3), ((255, 255, 255), 1)):
         cv2.putText(tile, text, at, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, weight, cv2.LINE_AA)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..tasks.annotation import AnnotationField
 from ..tasks.patches import PatchSpec
 from ..tasks.source import ImageKind
 from .images import SurveyedImage
@@ -42,14 +43,20 @@ class Cost:
     peak_bytes: int
 
 
-def cost_of(images: Sequence[SurveyedImage], rows: Rows, patch: PatchSpec) -> Cost:
-    """Work out the price of the rows."""
+def cost_of(
+    images: Sequence[SurveyedImage],
+    rows: Rows,
+    patch: PatchSpec,
+    fields: Sequence[AnnotationField] = (),
+    has_steps: bool = False,
+) -> Cost:
+    """Work out the price of the rows; parameters as in `peak_bytes`."""
     decoded, needed = _segments(images, rows, patch)
     return Cost(
         patch_bytes=len(rows) * patch.nbytes,
         decoded_bytes=decoded,
         needed_bytes=needed,
-        peak_bytes=peak_bytes([image.source for image in images], rows, patch),
+        peak_bytes=peak_bytes([image.source for image in images], rows, patch, fields, has_steps),
     )
 
 
@@ -132,7 +139,12 @@ def _touched(
             low, high = np.zeros_like(own), np.full_like(own, resolution.shape[0])
         else:
             low, high = level_span(
-                own, axis, resolution, patch.stored_size, patch.margin_px, patch.pad == "reflect"
+                own,
+                axis,
+                resolution,
+                patch.read_size,
+                patch.margin_px + patch.halo_px,
+                patch.pad == "reflect" or patch.halo_px > 0,
             )
         first.append(low // segment[axis])
         count.append((high - 1) // segment[axis] - first[-1] + 1)

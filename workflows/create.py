@@ -12,13 +12,11 @@ from typing import Any
 import zarr
 
 from ..reader.format import ATTRIBUTE, FORMAT
+from ..tasks.annotation import AnnotationField
 from .columns import add_field
-from .planning import Plan
+from .planned import Plan
 from .resolutions import cut_voxel_um, wanted_voxel_um
 from .run_folder import RunFolder
-
-#: Fields that a store has; each is one array of the same rows and shards.
-FIELDS = ("image",)
 
 
 def create_store(plan: Plan, run: RunFolder) -> None:
@@ -30,9 +28,28 @@ def create_store(plan: Plan, run: RunFolder) -> None:
     root = zarr.create_group(
         staged, zarr_format=3, attributes={ATTRIBUTE: attributes(plan, complete=False)}
     )
-    for field in FIELDS:
-        add_field(root, field, len(plan.rows), plan.patch, plan.axes)
+    patch, axes = plan.patch, plan.field_axes
+    add_field(root, "image", len(plan.rows), patch, patch.shape, patch.dtype, axes["image"])
+    for field in plan.annotations:
+        kind, _, name = field.name.partition("/")
+        add_field(
+            root.require_group(kind),
+            name,
+            len(plan.rows),
+            patch,
+            patch.shape[1:],
+            field.dtype,
+            axes[field.name],
+            field_attributes(field),
+        )
     run.store.put(staged)
+
+
+def field_attributes(field: AnnotationField) -> dict[str, Any]:
+    """Return what the array of a mask says of its numbers."""
+    if not field.is_mask:
+        return {}
+    return {"classes": {name: number for number, name in field.classes}, "ignore": field.ignore}
 
 
 def attributes(plan: Plan, complete: bool) -> dict[str, Any]:
@@ -47,9 +64,12 @@ def attributes(plan: Plan, complete: bool) -> dict[str, Any]:
         "axes": list(plan.axes),
         "channels": list(plan.channels),
         "voxel_um": voxel_um(plan),
-        "fields": list(FIELDS),
+        "fields": list(plan.field_axes),
         # Only where there is one, so that a store without is what it was before there were any.
         **({"margin_px": margin} if margin else {}),
+        **({"steps": list(plan.steps)} if plan.steps else {}),
+        # A step has made pictures of another size of windows of this one, (z, y, x).
+        **({"window": list(plan.patch.size)} if plan.patch.output_size else {}),
         "splits": {
             name: list(rows) for name, rows in zip(plan.splits.names, plan.rows.splits, strict=True)
         },

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -15,11 +15,10 @@ from ..reader.errors import PatchmillError, RemoteStoreError
 from ..reader.format import shard_name
 from ..tasks.cut import ShardResult, ShardSpec, cut_shard
 from ..tasks.source import SourceError
+from .candidates import corners_read
 from .ledger import Ledger
-from .patches_section import PatchesRecipe
-from .planning import Plan
+from .planned import Plan
 from .progress import Progress
-from .rows import Columns
 from .run_folder import RunFolder
 from .window import result_of, run_windowed
 
@@ -29,28 +28,22 @@ def shard_spec(plan: Plan, run: RunFolder, shard: int, void: frozenset[int]) -> 
     rows = plan.shard_rows(shard)
     columns = {name: values[rows] for name, values in plan.rows.columns.items()}
     images, source = np.unique(columns["image"], return_inverse=True)
-    ndim = 1 + len(plan.axes)
     return ShardSpec(
         shard=shard,
-        target=run.store.shard(f"image/{shard_name(shard, ndim)}", run.tmp),
+        targets=tuple(
+            run.store.shard(f"{name}/{shard_name(shard, 1 + len(axes))}", run.tmp)
+            for name, axes in plan.field_axes.items()
+        ),
         patch=plan.patch,
+        fields=plan.annotations,
         options=plan.recipe.images.options,
         images=tuple(images.tolist()),
         sources=tuple(plan.images[image].source for image in images.tolist()),
         source=source.astype(np.int32),
-        corners=_corners(plan.recipe.patches, columns),
+        corners=corners_read(plan.recipe.patches, columns),
+        splits=columns["split"],
         void=void & frozenset(images.tolist()),
     )
-
-
-def _corners(patches: PatchesRecipe, columns: Columns) -> NDArray[np.int64]:
-    """Return (t, z, y, x) of each row, where one plane that was chosen is the only one."""
-    corners = np.stack([columns[axis].astype(np.int64) for axis in "tzyx"], axis=1)
-    if isinstance(patches.t, int):
-        corners[:, 0] = 0
-    if patches.one_z:
-        corners[:, 1] = 0
-    return corners
 
 
 @dataclass
@@ -95,16 +88,23 @@ class Cutting:
         if np.isin(images[entry.valid], doubtful).any():
             # It holds pixels of a file that turned out to be damaged, and may be another by now.
             return False
-        return self._sizes.get(shard_name(shard, 1 + len(self.plan.axes))) == entry.nbytes
+        there = [sizes.get(name) for sizes, name in self._files(shard)]
+        return there == [nbytes for nbytes, _ in entry.files]
+
+    def _files(self, shard: int) -> Iterator[tuple[dict[str, int], str]]:
+        """Yield the sizes of each field's files, and the name of this shard's."""
+        for name, axes in self.plan.field_axes.items():
+            yield self._sizes[name], shard_name(shard, 1 + len(axes))
 
     @cached_property
-    def _sizes(self) -> dict[str, int]:
-        """The size of each shard that an earlier run has left, by its name."""
-        return self.run.store.sizes("image")
+    def _sizes(self) -> dict[str, dict[str, int]]:
+        """For each field the size of each shard that an earlier run has left, by its name."""
+        return {name: self.run.store.sizes(name) for name in self.plan.field_axes}
 
     def _add(self, result: ShardResult) -> None:
         """Take note of a shard that is in its place."""
-        self._sizes[shard_name(result.shard, 1 + len(self.plan.axes))] = result.nbytes
+        for (sizes, name), (nbytes, _) in zip(self._files(result.shard), result.files, strict=True):
+            sizes[name] = nbytes
         self.ledger.add_shard(result)
         self.newly_cut.add(result.shard)
         self.progress.advance(result)

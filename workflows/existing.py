@@ -9,9 +9,8 @@ from typing import Any
 from ..reader.errors import StoreError
 from ..reader.format import ATTRIBUTE
 from ..reader.remote import is_remote
-from .create import FIELDS
 from .destination import Destination
-from .planning import Plan
+from .planned import Plan
 from .run_folder import RunFolder
 
 #: Differences that an error lists before it only counts them.
@@ -62,9 +61,9 @@ def refuse_other_store(run: RunFolder) -> None:
         )
 
 
-def has_fields(store: Destination) -> bool:
+def has_fields(plan: Plan, store: Destination) -> bool:
     """Whether the arrays of a store's fields were made; not where that was cut short."""
-    return all(store.read(f"{field}/zarr.json") is not None for field in FIELDS)
+    return all(store.read(f"{field}/zarr.json") is not None for field in plan.field_axes)
 
 
 def refuse_other_plan(plan: Plan, run: RunFolder, own: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from .complete import choose_channels, drop_incomplete, finish, unlike_sets
 from .gather import column_names, gather
@@ -11,7 +12,9 @@ from .image_columns import ITEM, check_used, settled
 from .image_files import Found, ImageFiles, SourceFile, group_of
 from .manifest import ListedFile, Listing, read_manifest
 from .metadata import join_metadata, metadata_columns
-from .recipe import Recipe
+
+if TYPE_CHECKING:
+    from .recipe import Recipe
 
 __all__ = ["Found", "ImageFiles", "SourceFile", "find_images", "group_of", "settled"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +15,11 @@ from ..tasks.source import ImageSource
 from .cache import FocusCache
 from .errors import RecipeError
 from .images import SurveyedImage, one_plane
-from .recipe import Recipe
 from .survey import Connect, Survey
 from .window import result_of, run_windowed
+
+if TYPE_CHECKING:
+    from .recipe import Recipe
 
 #: Images that one task looks at.
 BATCH_IMAGES = 4

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from .errors import RecipeError
 from .globs import few
@@ -18,8 +19,10 @@ from .image_columns import used_columns
 from .image_files import SourceFile
 from .manifest import Listing, mpp_of
 from .problems import Problem, describe
-from .recipe import Recipe
 from .sections import PLANE_GROUPS
+
+if TYPE_CHECKING:
+    from .recipe import Recipe
 
 
 @dataclass(slots=True)

@@ -7,14 +7,17 @@ the latter two, names can only be checked once it was read.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from .column_faults import column_fault, split_problems
 from .errors import RecipeError
 from .globs import few
 from .problems import Problem, describe
-from .recipe import Recipe
 from .sections import IMAGE_COLUMNS, SplitRecipe
 from .values import name_fault
+
+if TYPE_CHECKING:
+    from .recipe import Recipe
 
 #: What the core knows of every image, so that `metadata.on` may name it.
 ALWAYS = ("id",)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from .recipe import Recipe
+if TYPE_CHECKING:
+    from .recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True)

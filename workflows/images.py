@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +13,10 @@ from ..tasks.resolution import Resolution
 from ..tasks.source import FileInfo, ImageKind, ImageSource, Level, SourceError
 from .files import Found, ImageFiles
 from .natural import natural_key
-from .recipe import Recipe
 from .resolutions import choose_resolution, voxel_size
+
+if TYPE_CHECKING:
+    from .recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,6 +37,10 @@ class SurveyedImage:
         int32, shape (times, c): the plane of each channel where one is cut; None where all are.
     notes
         What was guessed of its first file.
+    levels
+        Of its pyramid, finest first.
+    significant_bits
+        Of a pixel's value, where its first file says how many its camera has; else 0.
     """
 
     files: ImageFiles
@@ -44,6 +51,8 @@ class SurveyedImage:
     times: range
     focus: NDArray[np.int32] | None = None
     notes: tuple[str, ...] = ()
+    levels: tuple[Level, ...] = ()
+    significant_bits: int = 0
 
     @property
     def id(self) -> str:
@@ -68,6 +77,7 @@ class Joiner:
     def __init__(self, recipe: Recipe, found: Found, infos: Mapping[str, FileInfo | str]) -> None:
         self.recipe, self.found, self.infos = recipe, found, infos
         self._kinds: dict[object, ImageKind] = {}
+        self._levels: dict[tuple[Level, ...], tuple[Level, ...]] = {}
 
     def join(self, files: ImageFiles) -> SurveyedImage:
         """Join the files of one image.
@@ -110,6 +120,8 @@ class Joiner:
             times=times,
             focus=np.full(shape, patches.z, np.int32) if isinstance(patches.z, int) else None,
             notes=first.notes,
+            levels=self._levels.setdefault(tuple(levels), tuple(levels)),
+            significant_bits=first.significant_bits,
         )
 
     def _info(self, path: str) -> FileInfo:

@@ -9,9 +9,8 @@ from typing import Any
 from ..reader import open_store
 from ..reader.remote import Place
 from ..tasks.remote_objects import object_sizes
-from .create import FIELDS
 from .finish import failed_images
-from .planning import Plan, candidate_counts
+from .planned import Plan, candidate_counts
 
 
 def describe_store(path: str | Path) -> dict[str, Any]:
@@ -38,6 +37,11 @@ def describe_store(path: str | Path) -> dict[str, Any]:
             "dtype": str(field.dtype),
         },
         "channels": list(store.channels),
+        "fields": {
+            name: {"shape": list(other.shape), "dtype": str(other.dtype)}
+            for name, other in store.fields.items()
+        },
+        "steps": own.get("steps", []),
         "voxel_um": own["voxel_um"],
         "codec": field.codec,
         "patches_per_shard": field.rows_per_shard,
@@ -74,6 +78,10 @@ def store_lines(described: dict[str, Any]) -> Iterator[str]:
     if described["void"]:
         yield f"void      {described['void']:,}, of images that could not be cut"
     yield f"channels  {', '.join(described['channels'])}"
+    for name, other in list(described["fields"].items())[1:]:
+        yield f"with      {name}, {other['dtype']}"
+    for number, step in enumerate(described["steps"]):
+        yield f"{'' if number else 'steps':10}{_step(step)}"
     nbytes = "" if described["bytes"] is None else f", {human_bytes(described['bytes'])} in all"
     yield (
         f"files     {described['shards']:,} shards of {described['patches_per_shard']:,} patches, "
@@ -86,12 +94,32 @@ def store_lines(described: dict[str, Any]) -> Iterator[str]:
                 yield (
                     f"          {channel}: mean {_number(numbers['mean'])}, "
                     f"std {_number(numbers['std'])}, "
-                    f"{_number(numbers['min'])} to {_number(numbers['max'])}"
+                    f"{_number(numbers['min'])} to {_number(numbers['max'])}{_middle(numbers)}"
                 )
     for failed in described.get("failed", []):
         yield f"failed    {failed['image']}: {failed['reason']}"
     if not described["complete"]:
         yield "run the same `patchmill prepare` again to finish it"
+
+
+def _step(step: dict[str, Any]) -> str:
+    """Say what a step did, and from which images it learnt what it needed."""
+    said = step["name"]
+    if "from" in step:
+        said += (
+            f", learnt from {', '.join(step['from']) if step['from'] != 'all' else 'all splits'}"
+        )
+    if step.get("pedestal"):
+        said += f", pedestal {step['pedestal']:g}"
+    return said
+
+
+def _middle(numbers: dict[str, Any]) -> str:
+    """Say where most pixels lie, and how many lay outside the store's type."""
+    percents = numbers.get("percentiles", {})
+    said = f"; 1 % {_number(percents['1'])}, 99 % {_number(percents['99'])}" if percents else ""
+    low, high = (count / numbers["count"] for count in numbers.get("clipped", (0, 0)))
+    return said + (f"; clipped {low:.2%} below, {high:.2%} above" if low or high else "")
 
 
 def describe_plan(plan: Plan) -> dict[str, Any]:
@@ -124,8 +152,11 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
         },
         "shards": plan.n_shards,
         "patches_per_shard": plan.patch.rows_per_shard,
-        "files": plan.n_shards * len(FIELDS),
+        "files": plan.n_shards * len(plan.field_axes),
         "patch_bytes": plan.cost.patch_bytes,
+        "fields": list(plan.field_axes),
+        "scores_bytes": plan.scores_bytes,
+        "measured_bytes": [list(each) for each in plan.measured_bytes],
         "decoded_bytes": plan.cost.decoded_bytes,
         "needed_bytes": plan.cost.needed_bytes,
         "peak_bytes_per_thread": plan.cost.peak_bytes,
@@ -147,6 +178,8 @@ def plan_lines(described: dict[str, Any]) -> Iterator[str]:
     for reason, count in described["rejected"].items():
         yield f"  rejected  {count:,} ({reason})"
     yield f"patches     {described['patches']:,} of {_patch(patch)}"
+    if others := described["fields"][1:]:
+        yield f"  with      {', '.join(others)}"
     for name, share in described["splits"].items():
         wanted = "" if share["wanted"] is None else f", wanted {share['wanted']:.1%}"
         yield (
@@ -157,6 +190,10 @@ def plan_lines(described: dict[str, Any]) -> Iterator[str]:
         f"shards      {described['shards']:,} of {described['patches_per_shard']:,} patches, "
         f"{described['files']:,} files, {human_bytes(described['patch_bytes'])} uncompressed"
     )
+    if described["scores_bytes"]:
+        yield f"scores      {human_bytes(described['scores_bytes'])} to read, once, for this plan"
+    for name, nbytes in described["measured_bytes"]:
+        yield f"statistics  {human_bytes(nbytes)} to read, once, before the run: {name}"
     decoded, peak = described["decoded_bytes"], described["peak_bytes_per_thread"]
     ratio = decoded / max(1, described["needed_bytes"])
     yield f"decoding    {human_bytes(decoded)}, {ratio:.2f} times what is needed"

@@ -12,7 +12,8 @@ from distributed import Client, performance_report
 
 from ..cluster import WORKER_BYTES, local_cluster
 from ..reader.errors import PatchmillError, StoreError
-from ..tasks.statistics import moments_dtype
+from ..tasks.records import record_dtype
+from .bound_steps import bind_steps
 from .create import attributes, create_store
 from .cut import Cutting
 from .existing import (
@@ -26,7 +27,8 @@ from .existing import (
 )
 from .finish import failed_images, finish_store, write_root
 from .ledger import Ledger
-from .planning import Plan, plan
+from .planned import Plan
+from .planning import plan
 from .progress import Progress, Silent
 from .recipe import Recipe
 from .run_folder import RunFolder, run_folder_of
@@ -150,7 +152,7 @@ def _begin(planned: Plan, run: RunFolder, shown: Progress) -> None:
     if own is None or not is_plan_of(run, own):
         # A ledger without its store speaks of files that are gone, or of another store's.
         run.ledger.unlink(missing_ok=True)
-    if own is None or not (own["complete"] or has_fields(run.store)):
+    if own is None or not (own["complete"] or has_fields(planned, run.store)):
         create_store(planned, run)
     elif not own["complete"] and not run.ledger.exists():
         shown.say(f"{run.path} has no ledger of this store: every shard is cut, finished or not")
@@ -168,7 +170,8 @@ def _failed_before(planned: Plan, run: RunFolder) -> set[str]:
 
 
 def _ledger(planned: Plan, run: RunFolder) -> Ledger:
-    return Ledger(run.ledger, moments_dtype(planned.patch.dtype), planned.patch.channels)
+    patch = planned.patch
+    return Ledger(run.ledger, record_dtype(patch.dtype, patch.channels, planned.annotations))
 
 
 def _mark_incomplete(planned: Plan, run: RunFolder) -> None:
@@ -193,6 +196,12 @@ def _go_on(
         cutting = Cutting(planned, run, ledger, shown)
         unfinished = cutting.unfinished()
         kept = planned.n_shards - len(unfinished)
+        if unfinished or not complete:
+            connect = lambda: nullcontext(cluster())  # noqa: E731
+            planned = bind_steps(planned, connect, shown.say, run.keep_picture)
+            if planned.steps:
+                run.keep_steps(planned.steps, is_begun=bool(ledger.shards))
+            cutting.plan = planned
         if unfinished:
             if complete:
                 _mark_incomplete(planned, run)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,9 +13,11 @@ from .dtypes import is_widening
 from .errors import RecipeError
 from .files import ImageFiles
 from .images import SurveyedImage
-from .recipe import Recipe
 from .resolutions import check_mixture
 from .survey import Survey
+
+if TYPE_CHECKING:
+    from .recipe import Recipe
 
 #: Failures that an error lists before it only counts them.
 MAX_LISTED = 10
@@ -78,7 +80,7 @@ def _failure_text(failed: Sequence[tuple[ImageFiles, str]], total: int) -> str:
 
 
 def store_dtype(recipe: Recipe, images: Sequence[SurveyedImage]) -> np.dtype[Any]:
-    """Return the type of the store's patches; values are never rescaled.
+    """Return the type of the store's patches; without steps, values are never rescaled.
 
     Raises
     ------
@@ -88,6 +90,8 @@ def store_dtype(recipe: Recipe, images: Sequence[SurveyedImage]) -> np.dtype[Any
     if recipe.store.dtype is None:
         return images[0].source.kind.dtype
     wanted = np.dtype(recipe.store.dtype)
+    if recipe.steps:
+        return wanted
     for image in images:
         if not is_widening(str(image.source.kind.dtype), str(wanted)):
             raise RecipeError(

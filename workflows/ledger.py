@@ -24,22 +24,33 @@ from ..reader.errors import StoreError
 from ..reader.format import checksum
 from ..tasks.cut import ShardResult
 
-_MAGIC = b"patchmill ledger 1\n"
+_MAGIC = b"patchmill ledger 2\n"
 _HEADER = struct.Struct("<4sIQ")  # kind, crc32c of kind and payload, length
-_SHARD = struct.Struct("<QQIdI")  # shard, nbytes, checksum, seconds, rows
+_SHARD = struct.Struct("<QIdI")  # shard, files, seconds, rows
+_FILE = struct.Struct("<QI")  # nbytes, checksum
 _KIND_SHARD, _KIND_FAILED = b"shrd", b"fail"
 
 
 @dataclass(frozen=True)
 class ShardEntry:
-    """Where the ledger speaks of a finished shard, without what it says of each row."""
+    """Where the ledger speaks of a finished shard, without what it says of each row.
+
+    Attributes
+    ----------
+    files
+        Bytes and checksum of each of its files.
+    offset
+        Of the entry's payload in the ledger.
+    n_histograms
+        Bytes of its histograms.
+    """
 
     shard: int
-    nbytes: int
-    checksum: int
+    files: tuple[tuple[int, int], ...]
     seconds: float
     valid: NDArray[np.bool_]
     offset: int
+    n_histograms: int
 
 
 class Ledger:
@@ -49,10 +60,8 @@ class Ledger:
     ----------
     path
         Of the file; made where there is none.
-    moments
-        dtype of a row's record per channel.
-    channels
-        Number of them.
+    record
+        dtype of what is noted of a row, `patchmill.tasks.records.record_dtype`.
 
     Attributes
     ----------
@@ -65,9 +74,8 @@ class Ledger:
         Where the ledger says so: shards that were finished before may hold pixels of such a file.
     """
 
-    def __init__(self, path: Path, moments: np.dtype[Any], channels: int) -> None:
-        self._moments = moments
-        self._channels = channels
+    def __init__(self, path: Path, record: np.dtype[Any]) -> None:
+        self._record = record
         self.shards: dict[int, ShardEntry] = {}
         self.failed: dict[int, tuple[str, Any]] = {}
         self.failed_at: dict[int, int] = {}
@@ -97,13 +105,12 @@ class Ledger:
 
     def add_shard(self, result: ShardResult) -> None:
         """Note a shard as finished; its file must be in place."""
-        head = _SHARD.pack(
-            result.shard, result.nbytes, result.checksum, result.seconds, len(result.valid)
-        )
+        head = _SHARD.pack(result.shard, len(result.files), result.seconds, len(result.valid))
+        files = b"".join(_FILE.pack(*file) for file in result.files)
         valid = np.packbits(result.valid).tobytes()
-        offset = self._append(_KIND_SHARD, head + valid + result.moments.tobytes())
+        offset = self._append(_KIND_SHARD, head + files + valid + result.records.tobytes() + result.histograms)
         self.shards[result.shard] = ShardEntry(
-            result.shard, result.nbytes, result.checksum, result.seconds, result.valid, offset
+            result.shard, result.files, result.seconds, result.valid, offset, len(result.histograms)
         )
 
     def add_failed(self, image: int, reason: str, identity: Any) -> None:
@@ -112,14 +119,22 @@ class Ledger:
         self.failed_at[image] = self._append(_KIND_FAILED, payload)
         self.failed[image] = (reason, identity)
 
-    def moments(self, shard: int) -> NDArray[Any]:
-        """Read the moments of a finished shard, shape (rows, c)."""
+    def records(self, shard: int) -> NDArray[Any]:
+        """Read what is noted of the rows of a finished shard, shape (rows,)."""
+        start, nbytes = self._records_at(shard)
+        return np.frombuffer(os.pread(self._file.fileno(), nbytes, start), self._record)
+
+    def histograms(self, shard: int) -> bytes:
+        """Read the histograms of a finished shard, as `Histograms.packed` made them."""
+        start, nbytes = self._records_at(shard)
+        return os.pread(self._file.fileno(), self.shards[shard].n_histograms, start + nbytes)
+
+    def _records_at(self, shard: int) -> tuple[int, int]:
+        """Return where the records of a shard begin, and how many bytes they are."""
         entry = self.shards[shard]
         rows = len(entry.valid)
-        skip = _SHARD.size + (rows + 7) // 8
-        size = rows * self._channels * self._moments.itemsize
-        data = os.pread(self._file.fileno(), size, entry.offset + skip)
-        return np.frombuffer(data, self._moments).reshape(rows, self._channels)
+        skip = _SHARD.size + len(entry.files) * _FILE.size + (rows + 7) // 8
+        return entry.offset + skip, rows * self._record.itemsize
 
     def _append(self, kind: bytes, payload: bytes) -> int:
         header = _HEADER.pack(kind, checksum(kind + payload), len(payload))
@@ -146,10 +161,15 @@ class Ledger:
         for kind, payload, offset in self._entries():
             end = offset + len(payload)
             if kind == _KIND_SHARD:
-                shard, nbytes, crc, seconds, rows = _SHARD.unpack_from(payload)
-                packed = np.frombuffer(payload, np.uint8, (rows + 7) // 8, _SHARD.size)
+                shard, n, seconds, rows = _SHARD.unpack_from(payload)
+                until = _SHARD.size + n * _FILE.size
+                files = tuple(_FILE.iter_unpack(payload[_SHARD.size : until]))
+                packed = np.frombuffer(payload, np.uint8, (rows + 7) // 8, until)
                 valid = np.unpackbits(packed, count=rows).astype(bool)
-                self.shards[shard] = ShardEntry(shard, nbytes, crc, seconds, valid, offset)
+                ends = until + len(packed) + rows * self._record.itemsize
+                self.shards[shard] = ShardEntry(
+                    shard, files, seconds, valid, offset, len(payload) - ends
+                )
             elif kind == _KIND_FAILED:
                 image, reason, identity = json.loads(payload)
                 self.failed_at[image] = offset

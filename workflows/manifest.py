@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..reader.remote import is_remote
 from .errors import RecipeError
@@ -13,9 +14,11 @@ from .globs import excluded_by, few
 from .image_columns import ITEM, name_problems
 from .places import Places, is_zarr
 from .problems import Problem, describe, show
-from .recipe import Recipe
 from .sections import PLANE_GROUPS
 from .text_table import TextTable, read_table
+
+if TYPE_CHECKING:
+    from .recipe import Recipe
 
 _NUMBER = re.compile(r"(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 _KEY = "images.manifest"

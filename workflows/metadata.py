@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from .errors import RecipeError
 from .globs import few
 from .image_columns import name_problems, refuse_empty
 from .problems import Problem, describe
-from .recipe import Recipe
 from .sections import PLANE_GROUPS, MetadataRecipe
 from .text_table import TextTable, read_table
 from .wells import loosely, same_well
+
+if TYPE_CHECKING:
+    from .recipe import Recipe
 
 Key = tuple[str, ...]
 _KEY = "metadata.table"

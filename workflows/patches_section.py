@@ -9,15 +9,25 @@ from pydantic import Field, model_validator
 
 from .problems import Problem, refuse, show
 from .sections import Section
-from .values import Mpp, Pad, Planes, Size, VoxelUm
+from .values import Limit, Mpp, Pad, Planes, Size, TablePath, VoxelUm
 
 Switch = Annotated[bool, Field(strict=True)]
+Area = Annotated[int, Field(strict=True, ge=0)]
+#: The keys that only one way to find places has.
+_KEYS_OF = {
+    "random": ("count",),
+    "objects": ("objects", "min_area_px", "max_area_px"),
+    "points": ("points", "points_unit", "points_missing"),
+}
 
 
 class PatchesRecipe(Section):
     """How an image is cut; all sizes are (y, x) or (z, y, x) in pixels of the patch."""
 
     size: Size = Field(description="[y, x] in pixels, such as [256, 256]")
+    at: Literal["grid", "random", "objects", "points"] = Field(
+        "grid", description='"grid", "random", "objects" or "points"'
+    )
     stride: Size
     edge: Literal["drop", "pad", "shift"] = Field("drop", description='"drop", "pad" or "shift"')
     pad: Pad = "reflect"
@@ -34,6 +44,19 @@ class PatchesRecipe(Section):
     mpp: Mpp | None = None
     voxel_um: VoxelUm | None = None
     allow_mixed_mpp: Switch = Field(False, description="true or false")
+    count: Limit | None = None
+    objects: str | None = Field(
+        None, description='the name of a table [labels.NAME], such as "nuclei"'
+    )
+    min_area_px: Area = Field(0, description="a whole number of pixels, such as 20")
+    max_area_px: Area | None = Field(None, description="a whole number of pixels, such as 5000")
+    points: TablePath | None = None
+    points_unit: Literal["px", "um"] = Field("px", description='"px" or "um"')
+    points_missing: Literal["raise", "skip"] = Field("raise", description='"raise" or "skip"')
+    max_per_image: Limit | None = None
+    keep_background: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0, description="a share from 0 to 1, such as 0.05"
+    )
 
     @property
     def is_3d(self) -> bool:
@@ -76,7 +99,7 @@ class PatchesRecipe(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        problems = [*self._check_planes(), *self._check_resolution()]
+        problems = [*self._check_planes(), *self._check_resolution(), *self._check_places()]
         if len(self.size) != len(self.stride):
             text = f"{show(self.stride)} has not as many numbers as size = {show(self.size)}"
             refuse([Problem("stride", f"{text}; write one for each")])
@@ -141,3 +164,26 @@ class PatchesRecipe(Section):
             text = 'is for patches with an axis z (z = "stack"); write patches.mpp'
             return [Problem("voxel_um", text)]
         return []
+
+    def _check_places(self) -> list[Problem]:
+        problems = []
+        for at, keys in _KEYS_OF.items():
+            fields = type(self).model_fields
+            given = [key for key in keys if getattr(self, key) != fields[key].default]
+            if self.at != at:
+                text = f'is for at = "{at}", and at is "{self.at}"; leave it out'
+                problems += [Problem(key, text) for key in given]
+            elif keys[0] not in given:
+                wanted = "such as " + {"random": "100", "objects": '"nuclei"'}.get(
+                    at, '"points.csv"'
+                )
+                problems.append(
+                    Problem(keys[0], f'is missing with at = "{at}"; write it, {wanted}')
+                )
+        if self.at != "grid" and self.stride != self.size:
+            text = f'is for at = "grid", and at is "{self.at}"; leave it out'
+            problems.append(Problem("stride", text))
+        if self.max_area_px is not None and self.max_area_px < self.min_area_px:
+            text = f"found {self.max_area_px}, which is below min_area_px = {self.min_area_px}"
+            problems.append(Problem("max_area_px", f"{text}; write at least that"))
+        return problems

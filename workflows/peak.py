@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from ..reader.remote import REQUEST_BYTES, is_remote
 from ..reader.remote_fetch import MOST_REQUESTS
+from ..tasks.annotation import AnnotationField
+from ..tasks.corrected import BATCH_BYTES
 from ..tasks.image import BAND_BYTES
 from ..tasks.opened import MAX_OPEN_IMAGES
 from ..tasks.patches import PatchSpec
@@ -27,10 +30,19 @@ FIXED_BYTES = 8_000_000
 SEGMENT_COPIES = 3
 #: Of sums, when they become means: the quotient, rounded, and kept in range.
 MEAN_COPIES = 3
+#: Of one window, while a step makes another of it: filters and percentiles take a few.
+STEP_COPIES = 6
 _SUM_BYTES = np.dtype(np.float64).itemsize
+_STEP_BYTES = np.dtype(np.float32).itemsize
 
 
-def peak_bytes(sources: Sequence[ImageSource], rows: Rows, patch: PatchSpec) -> int:
+def peak_bytes(
+    sources: Sequence[ImageSource],
+    rows: Rows,
+    patch: PatchSpec,
+    fields: Sequence[AnnotationField] = (),
+    has_steps: bool = False,
+) -> int:
     """Return what a thread of a worker holds at once, at most, above its imports.
 
     Parameters
@@ -41,11 +53,28 @@ def peak_bytes(sources: Sequence[ImageSource], rows: Rows, patch: PatchSpec) -> 
         That are cut.
     patch
         What each of them becomes.
+    fields
+        Masks and label maps that are cut with them.
+    has_steps
+        Whether pixels go through steps.
     """
     kinds = {id(source.kind): source.kind for source in sources}.values()
-    row = max((_row_bytes(kind, patch) for kind in kinds), default=0)
-    making = max((_making_bytes(kind, patch) for kind in kinds), default=0)
-    held = _most_rows_at_once(rows, patch.rows_per_shard) * row
+    # A step gets its window as float32, with the border that all of them need.
+    read = patch
+    if has_steps:
+        border = patch.margin_px + patch.halo_px
+        dtype = np.dtype(np.float32)
+        read = replace(patch, dtype=dtype, margin_px=border, output_size=None)
+    row = max((_row_bytes(kind, read) for kind in kinds), default=0)
+    making = max((_making_bytes(kind, read) for kind in kinds), default=0)
+    if has_steps:
+        row += patch.nbytes
+        making += STEP_COPIES * read.nbytes + BATCH_BYTES
+    pixels = math.prod(patch.shape[1:])
+    row += sum(pixels * field.dtype.itemsize for field in fields)
+    # What annotates is kept, encoded, until the image's file is written.
+    kept = min(patch.rows_per_shard, len(rows)) * pixels * sum(f.dtype.itemsize for f in fields)
+    held = _most_rows_at_once(rows, patch.rows_per_shard) * row + kept
     return held + making + _remote_bytes(sources) + FIXED_BYTES
 
 

@@ -3,7 +3,9 @@
 Three channels per site, 16 bit, one file each, named like `A01_s1_w1.tif`: calcein (living cells),
 propidium iodide (dead cells) and a slightly defocused bright field. A drug series runs over the
 wells, from nearly all alive to nearly all dead. Uneven illumination, shot noise, read noise and
-the camera's offset are there, because they are what a pipeline has to cope with.
+the camera's offset are there, because they are what a pipeline has to cope with. Living and dead
+cells are as bright as each other in the bright field; they differ in texture and outline. What is
+true of each pixel, which no microscope delivers, lies beside the images in `truth/`.
 """
 
 from __future__ import annotations
@@ -18,17 +20,20 @@ import tifffile
 from numpy.typing import NDArray
 
 from ..reader.errors import PatchmillError
-from .plate_cells import SIDE, Cell, draw_cell
+from .plate_cells import draw_cell
 from .plate_light import develop, expose
+from .plate_scene import grow
 
 #: What the number behind `_w` in a file's name stands for.
 CHANNELS = {"1": "calcein", "2": "iodide", "3": "brightfield"}
 #: The pattern that joins the files of a site, for a recipe.
 PATTERN = r"(?P<well>[A-P]\d\d)_s(?P<site>\d+)_w(?P<channel>\d)"
-WELLS = ("A01", "A02", "A03", "B01", "B02", "B03")
+#: What the numbers of `truth/*_classes.png` stand for.
+CLASSES = {0: "background", 1: "live", 2: "dead"}
+WELLS = tuple(f"{row}{column:02}" for row in "ABC" for column in range(1, 5))
+#: (y, x) of a field, in pixels.
+SHAPE = (800, 1056)
 MICRONS_PER_PIXEL = 0.65
-#: Distance of neighbouring cells where they grow densely, in pixels.
-SPACING_PX = 38
 SPRITES = 48
 
 
@@ -40,11 +45,14 @@ def make_plate(
     folder: str | Path,
     *,
     wells: Sequence[str] = WELLS,
-    sites: int = 1,
-    shape: tuple[int, int] = (2700, 3600),
+    sites: int = 6,
+    shape: tuple[int, int] = SHAPE,
     seed: int = 0,
 ) -> list[Path]:
-    """Write the images of a plate; the same seed gives the same pixels.
+    """Write the images of a plate and the truth; the same seed gives the same pixels.
+
+    The truth of a field are two PNGs in `truth/`: `A01_s1_classes.png` has one of `CLASSES` per
+    pixel (uint8), `A01_s1_cells.png` the number of a cell from 1, or 0 (uint16).
 
     Parameters
     ----------
@@ -62,7 +70,7 @@ def make_plate(
     Returns
     -------
     list of Path
-        The files, by well, site and channel.
+        The images' files, by well, site and channel.
 
     Raises
     ------
@@ -72,10 +80,10 @@ def make_plate(
     folder = Path(folder)
     fields = [(well, site) for well in wells for site in range(1, sites + 1)]
     paths = [folder / f"{well}_s{site}_w{w}.tif" for well, site in fields for w in CHANNELS]
-    for path in paths:
+    for path in (*paths, folder / "truth"):
         if path.exists():
             raise PlateExistsError(f"{path} exists; write the plate to another folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "truth").mkdir(parents=True)
 
     rng = np.random.default_rng(seed)
     living = [draw_cell(rng, alive=True) for _ in range(SPRITES)]
@@ -88,6 +96,9 @@ def make_plate(
         for channel, light in enumerate(develop(scene)):
             counts = expose(light, generators[number])
             save(paths[number * len(CHANNELS) + channel], counts)
+        name = "{}_s{}".format(*fields[number])
+        for kind, truth in (("classes", scene.classes), ("cells", scene.cells)):
+            cv2.imwrite(str(folder / "truth" / f"{name}_{kind}.png"), truth)
 
     # Two threads: NumPy's generators, OpenCV and zlib let go of the GIL.
     with ThreadPoolExecutor(2) as threads:
@@ -105,50 +116,6 @@ def dead_shares(wells: int) -> NDArray[np.float64]:
     """
     dose = np.linspace(-1, 1, wells) if wells > 1 else np.zeros(1)
     return 0.05 + 0.85 / (1 + np.exp(-4.5 * dose))
-
-
-def grow(
-    shape: tuple[int, int],
-    living: Sequence[Cell],
-    dead: Sequence[Cell],
-    dead_share: float,
-    rng: np.random.Generator,
-) -> Cell:
-    """Return a field full of cells: the planes of a cell, at the shape of an image."""
-    # A border of half a cell, so that cells are cut by the image's edge as real ones are.
-    planes = [np.zeros((shape[0] + SIDE, shape[1] + SIDE), np.float32) for _ in Cell._fields]
-    corners = scatter(shape, rng)
-    is_dead = rng.random(len(corners)) < dead_share
-    brightness = rng.lognormal(0, 0.28, len(corners)).astype(np.float32)
-    picks = rng.integers(0, SPRITES, len(corners))
-    turns = rng.integers(0, 8, len(corners))
-    for (y, x), gone, bright, pick, turn in zip(
-        corners.tolist(), is_dead, brightness, picks, turns, strict=True
-    ):
-        cell = (dead if gone else living)[pick]
-        gains = (bright, bright, np.float32(1))
-        for plane, picture, gain in zip(planes, cell, gains, strict=True):
-            turned = np.rot90(picture if turn < 4 else picture.T, turn)
-            plane[y : y + SIDE, x : x + SIDE] += gain * turned
-    half = SIDE // 2
-    return Cell(*(plane[half : half + shape[0], half : half + shape[1]] for plane in planes))
-
-
-def scatter(shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return where cells lie, (n, 2) as y, x: a jittered grid with bare patches of ground.
-
-    Positions reach up to one `SIDE` beyond the shape, for a plane with that border.
-    """
-    rows, columns = (max(1, side // SPACING_PX + 1) for side in shape)
-    y, x = np.mgrid[:rows, :columns].reshape(2, -1).astype(np.float64)
-    x += 0.5 * (y % 2)  # hexagonal: distances are alike in every direction
-    corners = np.stack([y, x], axis=1) + rng.normal(0, 0.3, (rows * columns, 2))
-    ground = cv2.GaussianBlur(rng.standard_normal((rows, columns)), (0, 0), 2.2)
-    ground = (ground - ground.mean()) / max(float(ground.std()), 1e-9)
-    chance = 0.62 + 0.3 * np.tanh(1.6 * ground)
-    corners = (corners[rng.random(rows * columns) < chance.ravel()] * SPACING_PX).astype(np.int64)
-    inside: NDArray[np.int64] = np.clip(corners + SIDE // 4, 0, shape)
-    return inside
 
 
 def save(path: Path, counts: NDArray[np.uint16]) -> None:

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .plate_cells import Cell, Plane
+from .plate_cells import Plane
+from .plate_scene import Scene
 
 OFFSET_COUNTS = 100.0
 READ_NOISE_COUNTS = 2.5
@@ -34,7 +35,7 @@ OPTICS = (
 )
 
 
-def develop(scene: Cell) -> Iterator[Plane]:
+def develop(scene: Scene) -> Iterator[Plane]:
     """Yield the light of each channel, float32, in counts above the camera's offset."""
     for plane, optics in zip((scene.calcein, scene.iodide), OPTICS, strict=False):
         light = cv2.GaussianBlur(plane, (0, 0), 0.9).astype(np.float32)
@@ -66,8 +67,7 @@ def refract(height: Plane) -> Plane:
     kernel = chirp - window * chirp.sum() / window.sum()
     kernel *= 0.9 / np.abs(kernel).sum()
     rings = cv2.filter2D(height, cv2.CV_32F, kernel, borderType=cv2.BORDER_REFLECT)
-    soft = cv2.GaussianBlur(height, (0, 0), 1.0)
-    return np.clip(1 + rings - 0.05 * soft, 0.15, 3).astype(np.float32)
+    return np.clip(1 + rings, 0.15, 3).astype(np.float32)
 
 
 def illumination(shape: tuple[int, ...], optics: Optics) -> Plane:

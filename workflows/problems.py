@@ -65,7 +65,7 @@ def translate(error: ValidationError, model: type[BaseModel], data: Any) -> list
         cause = item.get("ctx", {}).get("error")
         if isinstance(cause, ProblemsError):
             for problem in cause.problems:
-                full = ".".join([*path, problem.key])
+                full = ".".join([*path, problem.key]).replace(".[", "[")
                 found.setdefault(full, Problem(full, problem.text))
             continue
         if item["type"] == "extra_forbidden":

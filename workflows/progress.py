@@ -18,7 +18,7 @@ from rich.progress import (
 from rich.progress import Progress as Bar
 
 from ..tasks.cut import ShardResult
-from .planning import Plan
+from .planned import Plan
 
 
 class Progress(Protocol):

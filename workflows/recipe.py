@@ -13,9 +13,12 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
+from .annotations_section import Labels, Masks
+from .classes_section import ClassTables
 from .column_faults import column_fault, split_problems
 from .dtypes import is_widening
 from .errors import RecipeError
+from .foreground_section import FiltersRecipe, ForegroundRecipe
 from .patches_section import PatchesRecipe
 from .problems import Problem, describe, refuse, translate
 from .sections import (
@@ -25,6 +28,7 @@ from .sections import (
     SplitRecipe,
     StoreRecipe,
 )
+from .steps_section import Steps
 
 __all__ = [
     "ImagesRecipe",
@@ -58,6 +62,12 @@ class Recipe(Section):
     images: ImagesRecipe = Field(description='a table [images] with paths = ["plate1/*.tif"]')
     patches: PatchesRecipe = Field(description="a table [patches] with size = [256, 256]")
     metadata: MetadataRecipe | None = Field(None, description="a table [metadata]")
+    foreground: ForegroundRecipe | None = Field(None, description="a table [foreground]")
+    filters: FiltersRecipe | None = Field(None, description="a table [filters]")
+    masks: Masks = Field({}, description="tables [masks.NAME]")
+    labels: Labels = Field({}, description="tables [labels.NAME]")
+    classes: ClassTables = Field({}, description="tables [classes.NAME]")
+    steps: Steps = ()
     split: SplitRecipe | None = Field(None, description="a table [split]")
     store: StoreRecipe = Field(
         default_factory=lambda: StoreRecipe.model_validate({}), description="a table [store]"
@@ -161,7 +171,8 @@ class Recipe(Section):
             ]
             problems += split_problems(images, split)
         have, want = images.dtype, self.store.dtype
-        if have is not None and want is not None and not is_widening(have, want):
+        # After steps, pixels are others anyhow.
+        if have and want and not self.steps and not is_widening(have, want):
             text = f"{want} cannot hold every value of images.dtype = {have}; write {have} or wider"
             problems.append(Problem("store.dtype", text))
         refuse(problems)

@@ -1,8 +1,10 @@
 """The folder of a run that holds what differs between runs: `NAME.zarr.run/`.
 
 ledger      what is finished
+steps.json  what the recipe's steps took from images and reference files
 plan.json   which store it is of, and what its plan was, to say what differs from another one
 splits.csv  the split of each group, to be given to the next recipe
+pictures/   what was found on the way, such as flat fields
 tmp/        what is being written, moved into the store when it is whole
 lock        held while a run goes on
 """
@@ -14,13 +16,13 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..reader.errors import PatchmillError
+from ..reader.errors import PatchmillError, StoreError
 from ..reader.remote import is_remote
 from ..tasks.remote_place import Storage
 from .destination import Destination, local_destination, move_into_place
@@ -96,6 +98,35 @@ class RunFolder:
         staged = self.staging(name)
         staged.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
         return staged
+
+    def keep_picture(self, name: str, data: bytes) -> None:
+        """Keep a picture of what was found on the way, whole or not at all."""
+        folder = self.path / "pictures"
+        folder.mkdir(exist_ok=True)
+        staged = self.staging(name)
+        staged.write_bytes(data)
+        move_into_place(staged, folder / name)
+
+    def keep_steps(self, steps: Sequence[dict[str, Any]], is_begun: bool) -> None:
+        """Note what the recipe's steps were bound to; what is finished must go on alike.
+
+        Raises
+        ------
+        StoreError
+            Where shards are finished whose pixels went through other steps.
+        """
+        content = json.loads(json.dumps(list(steps)))
+        kept = self.path / "steps.json"
+        if is_begun and kept.exists():
+            before = json.loads(kept.read_text())["steps"]
+            for number, (one, other) in enumerate(zip(before, content, strict=False)):
+                if one != other:
+                    raise StoreError(
+                        f"{self.store}: what the step {other['name']} (the {number + 1}th) takes "
+                        "from images or reference files has changed since this store was begun; "
+                        "bring the files back, or start anew with --overwrite"
+                    )
+        move_into_place(self.stage_json(kept.name, {"steps": content}), kept)
 
     def write_plan(self, digest: str, document: dict[str, Any]) -> None:
         """Note what the plan is, whole or not at all."""

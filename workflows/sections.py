@@ -72,6 +72,9 @@ class ImagesRecipe(Section):
     dataset: str | None = Field(None, description="what inside a file is meant, as text")
     palette: Literal["index", "colour"] = Field("index", description='"index" or "colour"')
     voxel_um: VoxelUm | None = None
+    saturation: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = Field(
+        None, description="the value at which the camera is saturated, such as 4095"
+    )
     table: TableRecipe | None = Field(None, description="a table [images.table] with size")
     storage: Storage = SECRET_OPTIONS
     max_pixels: Limit = 25_000_000_000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +13,11 @@ from .assign import assign
 from .errors import SplitError
 from .globs import few
 from .natural import natural_key
-from .recipe import Recipe
 from .sections import SplitRecipe
 from .split_csv import Group, csv_rows, read_csv, write_csv
+
+if TYPE_CHECKING:
+    from .recipe import Recipe
 
 __all__ = [
     "SplitResult",

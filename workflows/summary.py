@@ -81,7 +81,7 @@ class Merged:
 
 
 def row_columns(rows: NDArray[Any], dtype: np.dtype[Any]) -> dict[str, NDArray[Any]]:
-    """Return mean, std (float64), min and max (the store's type) of one channel of some rows.
+    """Return count, mean, std (float64), min and max (the store's type) of one channel of rows.
 
     Parameters
     ----------
@@ -103,6 +103,7 @@ def row_columns(rows: NDArray[Any], dtype: np.dtype[Any]) -> dict[str, NDArray[A
         variance = rows["spread"] / count
     empty = rows["count"] == 0
     return {
+        "count": rows["count"].astype(np.uint32),
         "mean": np.where(empty, np.nan, mean),
         "std": np.where(empty, np.nan, np.sqrt(np.maximum(variance, 0))),
         "min": rows["min"].astype(dtype),

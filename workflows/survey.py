@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-
-from distributed import Client
+from typing import TYPE_CHECKING
 
 from ..tasks.source import FileInfo, SourceError
-from ..tasks.survey import survey_files
-from .cache import SurveyCache
+from .file_survey import Connect, look_at
 from .files import Found, ImageFiles
 from .images import Joiner, SurveyedImage
-from .recipe import Recipe
-from .window import result_of, run_windowed
 
-#: Files that one task surveys.
-BATCH_FILES = 64
+if TYPE_CHECKING:
+    from .recipe import Recipe
+
+__all__ = ["Connect", "Survey", "survey"]
 
 
 @dataclass(frozen=True)
@@ -41,10 +36,6 @@ class Survey:
     parts: int = 0
 
 
-#: Opens a cluster, when there is something to survey.
-Connect = Callable[[], AbstractContextManager[Client]]
-
-
 def survey(recipe: Recipe, found: Found, connect: Connect) -> Survey:
     """Look at every file, at most once as long as it does not change.
 
@@ -58,7 +49,8 @@ def survey(recipe: Recipe, found: Found, connect: Connect) -> Survey:
         Called only where something is not known from an earlier survey.
     """
     paths = [file.path for image in found.images for file in image.files]
-    infos = _look(recipe, paths, connect)
+    content = recipe.images.identity == "content"
+    infos = look_at(paths, recipe.images.options, content, connect)
     joiner = Joiner(recipe, found, infos)
     images: list[SurveyedImage] = []
     failed: list[tuple[ImageFiles, str]] = []
@@ -97,33 +89,3 @@ def _one_by_one(image: SurveyedImage, info: FileInfo | str) -> Iterator[Surveyed
         )
         source = replace(image.source, id=files.id, item=number)
         yield replace(image, files=files, source=source)
-
-
-def _look(recipe: Recipe, paths: list[str], connect: Connect) -> dict[str, FileInfo | str]:
-    content = recipe.images.identity == "content"
-    options = recipe.images.options
-    cache = SurveyCache(options, content)
-    infos: dict[str, FileInfo | str] = {}
-    # A network file system answers many questions at once faster than one after another.
-    with ThreadPoolExecutor(16) as pool:
-        known = pool.map(cache.get, paths)
-        infos.update({p: info for p, info in zip(paths, known, strict=True) if info is not None})
-    unknown = [path for path in paths if path not in infos]
-    if not unknown:
-        return infos
-    batches = deque(unknown[i : i + BATCH_FILES] for i in range(0, len(unknown), BATCH_FILES))
-    with connect() as client:
-        tasks = run_windowed(
-            client,
-            "survey",
-            survey_files,
-            batches,
-            lambda batch: (batch, options, content),
-        )
-        for batch, future in tasks:
-            found_in_batch = result_of(future, f"survey of {batch[0]} to {batch[-1]}")
-            for path, info in zip(batch, found_in_batch, strict=True):
-                infos[path] = info
-                if isinstance(info, FileInfo):
-                    cache.put(path, info)
-    return infos

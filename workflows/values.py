@@ -95,7 +95,7 @@ def read_limit(value: Any) -> int:
 
 def read_storage(value: Any) -> tuple[tuple[str, str], ...]:
     """Read a table of options of a remote store, in order of their names."""
-    options = _items(value, '{ region = "eu-west-1", skip_signature = "true" }')
+    options = items(value, '{ region = "eu-west-1", skip_signature = "true" }')
     for key, content in options.items():
         if not isinstance(content, str):
             raise ValueError(f"the option {key} needs a text in quotes")
@@ -129,7 +129,7 @@ def read_texts(value: Any) -> tuple[str, ...]:
     return tuple(texts)
 
 
-def _items(value: Any, example: str) -> dict[str, Any]:
+def items(value: Any, example: str) -> dict[str, Any]:
     """Read a table, or the list of pairs that `Recipe.canonical` makes of one."""
     if isinstance(value, list | tuple) and all(
         isinstance(item, list | tuple) and len(item) == 2 for item in value
@@ -155,7 +155,7 @@ def name_fault(name: str) -> str | None:
 
 def read_channels(value: Any) -> dict[str, str]:
     """Read a table of channel keys to names, in order."""
-    channels = _items(value, '{ 1 = "DAPI", 2 = "GFP" }')
+    channels = items(value, '{ 1 = "DAPI", 2 = "GFP" }')
     for key, name in channels.items():
         if not isinstance(name, str):
             raise ValueError(f"channel {key} needs a name in quotes")
@@ -171,7 +171,7 @@ def read_channels(value: Any) -> dict[str, str]:
 
 def read_fractions(value: Any) -> dict[str, float]:
     """Read a table of split names to fractions, in order."""
-    fractions = _items(value, "{ train = 0.8, val = 0.1, test = 0.1 }")
+    fractions = items(value, "{ train = 0.8, val = 0.1, test = 0.1 }")
     for name, fraction in fractions.items():
         if not name or name != name.strip():
             raise ValueError(f'the split name "{name}" is empty or has blanks around it')
@@ -227,7 +227,7 @@ def read_keys(value: Any) -> dict[str, str]:
         if len(value) < len(names):
             raise ValueError("write each name once")
     example = '["plate", "well"], or { Well = "well" } where the table calls it otherwise'
-    keys = _items(value, example)
+    keys = items(value, example)
     texts = [*keys, *keys.values()]
     if not keys or not all(isinstance(text, str) and text for text in texts):
         raise ValueError(f"write names of columns, as in {example}")

@@ -11,22 +11,17 @@ from typing import Any
 
 import numpy as np
 import zarr
-from numpy.typing import NDArray
 
 from ..reader import Store, open_store
 from ..reader.columns import Columns
-from ..reader.errors import DamagedStoreError, StoreError
-from ..reader.format import MISSING, index_nbytes, shard_name, unpack_index
+from ..reader.errors import StoreError
+from ..reader.format import shard_name
 from ..reader.remote import Place, RemotePath, is_remote, zarr_place
 from ..reader.root import read_json
 from ..reader.staged import MARK, read_part
-from ..tasks.cut import held_pixels, inside, without_border
 from ..tasks.remote_objects import object_sizes
-from ..tasks.resolution import Resolution
-from ..tasks.scratch import scratch
-from ..tasks.statistics import channel_moments, is_exact, moments_dtype
 from .finish import root_digest
-from .summary import Merged, row_columns
+from .verified_patches import content_of, verify_patches
 
 #: Room for shards of a remote store on this machine's disk, while their patches are checked.
 FETCHED_BYTES = 2 << 30
@@ -83,7 +78,7 @@ def _verify(opened: Store) -> Verification:
     for look in (_metadata, _unreadable, _inconsistent):
         if damage := tuple(look(opened)):
             return Verification(0, damage)
-    patches, found = _patches(opened)
+    patches, found = verify_patches(opened)
     return Verification(patches, (*found, *_unexpected(opened)))
 
 
@@ -97,18 +92,11 @@ def _metadata(store: Store) -> Iterator[str]:
         path = store.path / name
         if name == "zarr.json":
             continue
-        content = _content(path)
+        content = content_of(path)
         if content is None:
             yield f"{path}: is missing"
         elif hashlib.sha256(content).hexdigest() != digest:
             yield f"{path}: is not what was written"
-
-
-def _content(path: Place) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        return None
 
 
 def _unreadable(store: Store) -> Iterator[str]:
@@ -127,7 +115,7 @@ def _unreadable(store: Store) -> Iterator[str]:
 def _columns(store: Store) -> list[str]:
     """Return the paths of all columns in the store."""
     written = [PurePosixPath(name).parent for name in store.attributes["sha256"]]
-    groups = ("index", "images", "candidates")
+    groups = ("index", "images", "statistics", "candidates")
     return [str(path) for path in written if path.parent.name in groups]
 
 
@@ -150,94 +138,6 @@ def _inconsistent(store: Store) -> Iterator[str]:
         yield f"{store.path}/index: rows are not the candidates that were kept"
     if not (rows[0] < len(store.images["shape"])).all():
         yield f"{store.path}/index/image: names images that images/ does not have"
-
-
-def _patches(store: Store) -> tuple[int, list[str]]:
-    """Decode everything, shard by shard, and compare it with columns and statistics."""
-    damage: list[str] = []
-    patches = 0
-    part = read_part(store.path)
-    there = [name for name in store.splits if part is None or name in part.splits]
-    merged = {
-        split: [Merged(is_exact(store.fields["image"].dtype)) for _ in store.channels]
-        for split in there
-    }
-    field = store.fields["image"]
-    rows = len(store.index["valid"])
-    for shard, start in enumerate(range(0, rows, field.rows_per_shard)):
-        own = np.arange(start, min(start + field.rows_per_shard, rows))
-        ranges = (store.splits[name] for name in there)
-        own = np.concatenate([own[:0], *(own[(own >= a) & (own < b)] for a, b in ranges)])
-        valid = store.index["valid"][own]
-        damage += _absent(store, shard, own[~valid])
-        moments = np.zeros((len(own), len(store.channels)), moments_dtype(field.dtype))
-        right = np.zeros(len(own), bool)
-        for at in np.flatnonzero(valid).tolist():
-            try:
-                _measure(store, int(own[at]), moments[at])
-                right[at] = True
-            except DamagedStoreError as error:
-                damage.append(str(error))
-        patches += int(right.sum())
-        damage += _compare_rows(store, own[right], moments[right])
-        for split, channels in merged.items():
-            first, last = store.splits[split]
-            inside = right & (own >= first) & (own < last)
-            for number, channel in enumerate(channels):
-                channel.add(moments[inside, number])
-    if not damage:
-        damage += _compare_statistics(store, merged)
-    return patches, damage
-
-
-def _measure(store: Store, row: int, out: NDArray[Any]) -> None:
-    field = store.fields["image"]
-    patch = scratch("verify", (1, *field.shape), field.dtype)
-    store.read_rows_into(np.array([row], np.int64), {"image": patch})
-    image = store.index["image"][row]
-    z, y, x = store.images["cut_shape"][image].tolist()
-    scale = tuple(store.images["cut_scale"][image].tolist())
-    resolution = Resolution(0, (z, y, x), (1.0, 1.0, 1.0), scale)
-    window = without_border(patch[0], store.attributes.get("margin_px", 0))
-    size = (1, *window.shape[1:])[-3:]
-    corners = np.array([[store.index[axis][row] for axis in "zyx"]], np.int64)
-    if window.ndim == 3:
-        corners[:, 0] = 0  # a plane of its own, whichever it is
-    channel_moments(inside(window, held_pixels(corners, size, resolution)[0]), out)
-
-
-def _absent(store: Store, shard: int, void: NDArray[np.int64]) -> Iterator[str]:
-    """Yield rows that have a chunk although they are void."""
-    field = store.fields["image"]
-    path = store.path / "image" / shard_name(shard, 1 + len(field.shape))
-    data = _content(path) if void.size else None
-    if data is None:
-        return
-    end = np.frombuffer(data, np.uint8)[-index_nbytes(field.rows_per_shard) :]
-    index = unpack_index(end)
-    if index is None:
-        return  # reading the shard's valid rows says so
-    for row in void.tolist():
-        if index[row % field.rows_per_shard, 0] != MISSING:
-            yield f"{path}: patch {row} is void and has a chunk"
-
-
-def _compare_rows(store: Store, rows: NDArray[np.int64], moments: NDArray[Any]) -> Iterator[str]:
-    for number, channel in enumerate(store.channels):
-        columns = row_columns(moments[:, number], store.fields["image"].dtype)
-        for statistic, values in columns.items():
-            name = f"{statistic}_{channel}"
-            written = store.index[name][rows]
-            wrong = rows[~((values == written) | ((values != values) & (written != written)))]
-            for row in wrong.tolist():
-                yield f"{store.path}/index/{name}: patch {row} is not what was written"
-
-
-def _compare_statistics(store: Store, merged: dict[str, list[Merged]]) -> Iterator[str]:
-    for split, channels in merged.items():
-        for name, channel in zip(store.channels, channels, strict=True):
-            if store.attributes["statistics"][split][name] != channel.as_dict():
-                yield f"{store.path}/zarr.json: the statistics of {name} in {split} are wrong"
 
 
 def _opened(place: Place) -> zarr.Array[Any]:

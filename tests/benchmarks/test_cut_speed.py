@@ -14,7 +14,7 @@ import pytest
 import tifffile
 
 from patchmill.cluster import local_cluster
-from patchmill.tasks.statistics import moments_dtype
+from patchmill.tasks.records import record_dtype
 from patchmill.workflows import Recipe, plan
 from patchmill.workflows.create import create_store
 from patchmill.workflows.cut import Cutting
@@ -65,8 +65,8 @@ def cut_once(planned, run: RunFolder, client) -> float:
     run.path.mkdir(parents=True)
     run.clear_tmp()
     create_store(planned, run)
-    moments = moments_dtype(planned.patch.dtype)
-    with Ledger(run.ledger, moments, planned.patch.channels) as ledger:
+    record = record_dtype(planned.patch.dtype, planned.patch.channels, ())
+    with Ledger(run.ledger, record) as ledger:
         cutting = Cutting(planned, run, ledger, Silent())
         began = time.perf_counter()
         cutting.cut(client, cutting.unfinished())

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from patchmill.reader.format import CHECKSUM_BYTES, MISSING, checksum, index_nbytes, unpack_index
-from patchmill.tasks.cut import ShardSpec, cut_shard, held_pixels, without_border
+from patchmill.tasks.cut import ShardSpec, cut_shard
 from patchmill.tasks.grid import axis_starts
 from patchmill.tasks.image import ImageOptions
 from patchmill.tasks.patches import cut_patches
@@ -15,6 +15,7 @@ from patchmill.tasks.resolution import as_level
 from patchmill.tasks.shard import ShardFile, encode_chunk
 from patchmill.tasks.source import SourceError
 from patchmill.tasks.statistics import channel_moments, moments_dtype
+from patchmill.tasks.windows import own_pixels, own_spans
 
 HEIGHT, WIDTH = 37, 53
 
@@ -112,10 +113,11 @@ def test_a_border_is_what_lies_around_the_window(
     for patch, top, left in zip(got, y.tolist(), x.tolist(), strict=True):
         expected = source[:, top : top + height, left : left + width]
         np.testing.assert_array_equal(patch, expected)
-        window = without_border(patch, margin)
-        assert window.shape == (2, *size)
+        (spans,) = own_spans(
+            np.array([[0, top, left]]), (1, *size), as_level([(1, HEIGHT, WIDTH)], 0)
+        )
         inside = pixels[:, top : top + size[0], left : left + size[1]]
-        np.testing.assert_array_equal(window[:, : inside.shape[1], : inside.shape[2]], inside)
+        np.testing.assert_array_equal(own_pixels(patch, margin, spans), inside)
 
 
 @pytest.mark.parametrize("pad", ["reflect", 9])
@@ -149,7 +151,7 @@ def test_a_border_is_stored_and_not_measured(tmp_path, two_images, patch_spec, c
         expected.append(encode_chunk(patch, codec, spec.level))
     assert chunks_of(tmp_path / "image" / "c.3.0.0.0", 8) == [*expected, None, None]
     without = cut_shard(shard_spec(tmp_path, None, bare, ROWS, sources, images=(7, 9)))
-    np.testing.assert_array_equal(result.moments, without.moments)
+    np.testing.assert_array_equal(result.records["moments"], without.records["moments"])
 
 
 def test_a_value_in_another_patch_does_not_show_through(image, pixels, patch_spec):
@@ -191,10 +193,11 @@ def test_a_value_for_floats(tmp_path, described, patch_spec, pad):
 
 
 def test_pixels_inside_the_image(patch_spec):
-    y, x = np.array([0, 30, 36, 29]), np.array([0, 45, 52, 46])
+    y, x = np.array([0, 30, 36, 29, -3]), np.array([0, 45, 52, 46, -7])
     corners = np.stack([np.zeros_like(y), y, x], axis=1)
-    held = held_pixels(corners, (1, 8, 8), as_level([(1, HEIGHT, WIDTH)], 0))
-    assert held.tolist() == [[1, 8, 8], [1, 7, 8], [1, 1, 1], [1, 8, 7]]
+    spans = own_spans(corners, (1, 8, 8), as_level([(1, HEIGHT, WIDTH)], 0))
+    assert spans[:, :, 1].tolist() == [[1, 8, 8], [1, 7, 8], [1, 1, 1], [1, 8, 7], [1, 8, 8]]
+    assert spans[:, :, 0].tolist() == [[0, 0, 0]] * 4 + [[0, 3, 7]]
 
 
 def shard_spec(tmp_path, source, spec, rows, sources=None, images=(0,), void=()):
@@ -203,13 +206,15 @@ def shard_spec(tmp_path, source, spec, rows, sources=None, images=(0,), void=())
     (tmp_path / "tmp").mkdir(exist_ok=True)
     return ShardSpec(
         shard=3,
-        target=ShardFile(str(tmp_path / "image" / "c.3.0.0.0"), str(tmp_path / "tmp")),
+        targets=(ShardFile(str(tmp_path / "image" / "c.3.0.0.0"), str(tmp_path / "tmp")),),
         patch=spec,
+        fields=(),
         images=images,
         sources=sources or (source,),
         options=ImageOptions(),
         source=of.astype(np.int32),
         corners=corners.astype(np.int64),
+        splits=np.zeros(len(of), np.uint8),
         void=frozenset(void),
     )
 
@@ -263,7 +268,8 @@ def test_a_shard_of_several_planes_and_images(tmp_path, two_images, patch_spec, 
     result = cut_shard(shard_spec(tmp_path, None, spec, ROWS, sources, images=(7, 9)))
     path = tmp_path / "image" / "c.3.0.0.0"
     assert result.shard == 3
-    assert result.nbytes == path.stat().st_size
+    ((nbytes, crc),) = result.files
+    assert nbytes == path.stat().st_size
     assert result.valid.all()
     expected, moments = [], np.zeros((len(ROWS), 1), moments_dtype(np.dtype("uint16")))
     for row, (source, t, z, y, x) in enumerate(ROWS):
@@ -274,9 +280,9 @@ def test_a_shard_of_several_planes_and_images(tmp_path, two_images, patch_spec, 
         channel_moments(plane[:, y : y + 8, x : x + 8], moments[row])
     assert chunks_of(path, 8) == [*expected, None, None]
     own = b"".join(checksum(chunk).to_bytes(4, "little") for chunk in expected)
-    assert result.checksum == checksum(own + path.read_bytes()[-index_nbytes(8) : -CHECKSUM_BYTES])
-    np.testing.assert_array_equal(result.moments, moments)
-    assert result.moments["count"][1] == 4 * 8
+    assert crc == checksum(own + path.read_bytes()[-index_nbytes(8) : -CHECKSUM_BYTES])
+    np.testing.assert_array_equal(result.records["moments"], moments)
+    assert result.records["moments"]["count"][1] == 4 * 8
     assert not any((tmp_path / "tmp").iterdir())
 
 
@@ -296,14 +302,14 @@ def test_rows_of_a_void_image_are_absent(tmp_path, two_images, patch_spec):
         True,
     ]
     assert result.valid.tolist() == [True, True, True, False, False, True]
-    assert (result.moments["count"][3:5] == 0).all()
+    assert (result.records["moments"]["count"][3:5] == 0).all()
 
 
 def test_a_shard_of_void_rows_alone(tmp_path, two_images, patch_spec):
     spec = shard_spec(tmp_path, None, patch_spec(), ROWS, two_images[1], (7, 9), void=[7, 9])
     result = cut_shard(spec)
     assert not result.valid.any()
-    assert result.nbytes == index_nbytes(8)
+    assert result.files[0][0] == index_nbytes(8)
 
 
 def test_an_image_at_fault_is_named_and_leaves_nothing(tmp_path, two_images, patch_spec):
@@ -324,5 +330,5 @@ def test_two_attempts_write_the_same_bytes(tmp_path, two_images, patch_spec):
     before = (tmp_path / "image" / "c.3.0.0.0").read_bytes()
     again = cut_shard(spec)
     assert (tmp_path / "image" / "c.3.0.0.0").read_bytes() == before
-    assert (first.nbytes, first.checksum) == (again.nbytes, again.checksum)
-    np.testing.assert_array_equal(first.moments, again.moments)
+    assert (first.files, first.histograms) == (again.files, again.histograms)
+    np.testing.assert_array_equal(first.records, again.records)

@@ -50,7 +50,8 @@ def metadata(tmp_path, name):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("codec", "level"), CODECS)
 def test_the_metadata_of_a_field(tmp_path, group, codec, level, dtype):
-    add_field(group, "image", 10, make_spec(dtype, codec, level), ("c", "y", "x"))
+    spec = make_spec(dtype, codec, level)
+    add_field(group, "image", 10, spec, spec.shape, spec.dtype, ("c", "y", "x"))
     found = metadata(tmp_path, "image")
     assert found["zarr_format"] == 3
     assert found["shape"] == [10, 2, 6, 5]
@@ -87,7 +88,7 @@ def test_a_shard_of_ours_is_read_by_others(tmp_path, group, codec, level, dtype)
     spec = make_spec(dtype, codec, level)
     pixels = rng.poisson(60, (10, 2, 6, 5)).astype(dtype)
     pixels[3] = 0
-    add_field(group, "image", 10, spec, ("c", "y", "x"))
+    add_field(group, "image", 10, spec, spec.shape, spec.dtype, ("c", "y", "x"))
     tmp = tmp_path / "tmp"
     tmp.mkdir()
     for shard in range(3):
@@ -103,7 +104,7 @@ def test_zarr_writes_the_same_shard(tmp_path, group, codec):
     """The bytes themselves: our chunks are those that zarr-python makes of the metadata."""
     spec = make_spec("uint16", codec, 5)
     pixels = np.random.default_rng(0).poisson(60, (4, 2, 6, 5)).astype("uint16")
-    add_field(group, "image", 4, spec, ("c", "y", "x"))
+    add_field(group, "image", 4, spec, spec.shape, spec.dtype, ("c", "y", "x"))
     group["image"][:] = pixels
     path = tmp_path / "s.zarr" / "image" / shard_name(0, 4)
     theirs = path.read_bytes()
@@ -125,7 +126,7 @@ def test_a_field_that_was_cut(tmp_path, group, dtype):
     kind = ImageKind(planes, as_level([(1, 20, 22)], 0), info.levels[0].segment, np.dtype(dtype))
     source = ImageSource("i", (str(path),), (info.identity,), ((),), 0, kind)
     spec = make_spec(dtype)
-    add_field(group, "image", 6, spec, ("c", "y", "x"))
+    add_field(group, "image", 6, spec, spec.shape, spec.dtype, ("c", "y", "x"))
     (tmp_path / "tmp").mkdir()
     y, x = np.array([0, 6, 12, 18, 3, 0]), np.array([0, 5, 10, 20, 17, 1])
     of = np.array([0, 0, 0, 0, 0, 1], np.int32)
@@ -135,9 +136,9 @@ def test_a_field_that_was_cut(tmp_path, group, dtype):
         corners = np.stack([zeros, zeros, y[rows], x[rows]], axis=1)
         images, sources, void = (0, 1), (source, source), frozenset([1])
         tmp, options = str(tmp_path / "tmp"), ImageOptions()
-        rows_of = (of[rows], corners, void)
+        rows_of = (of[rows], corners, np.zeros(len(of[rows]), np.uint8), void)
         target = ShardFile(out, tmp)
-        cut_shard(ShardSpec(shard, target, spec, options, images, sources, *rows_of))
+        cut_shard(ShardSpec(shard, (target,), spec, (), options, images, sources, *rows_of))
     padded = np.pad(pixels, ((0, 0), (0, 6), (0, 5)), mode="reflect")
     expected = np.stack(
         [padded[:, a : a + 6, b : b + 5] for a, b in zip(y.tolist(), x.tolist(), strict=True)]

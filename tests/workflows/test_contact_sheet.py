@@ -66,6 +66,32 @@ def test_labels_are_written_into_their_patch():
     assert sheet[40:, 64:].max() > 200
 
 
+def test_masks_lie_beside_their_patches():
+    patches = np.zeros((2, 2, 12, 10), np.uint16)
+    patches[:, 1] = np.arange(12 * 10).reshape(12, 10)
+    masks = np.zeros((2, 12, 10), np.uint8)
+    masks[0, 2:7, 3:8] = 1
+    masks[1, 4:, :] = 2
+    colours = {1: (0.0, 1.0, 0.0), 2: (1.0, 0.0, 0.0)}
+    sheet = contact_sheet(
+        patches, masks=masks, mask_colours=colours, under=1, columns=2, gap_px=3, relative=[]
+    )
+    assert sheet.shape == (12 + 6, 2 * 20 + 9, 3)
+    alone = contact_sheet(patches[:, 1:], columns=2, gap_px=3)
+    for number, x in enumerate((13, 36)):
+        tile = sheet[3:15, x : x + 10].astype(int)
+        ground = alone[3:15, 3 + 13 * number : 13 + 13 * number].astype(int)
+        mask = masks[number]
+        assert np.array_equal(tile[mask == 0], ground[mask == 0])  # grey where there is no class
+    assert sheet[3 + 2, 13 + 3].tolist() == [0, 255, 0]  # the outline
+    green, inner = sheet[3 + 4, 13 + 5], sheet[3 + 6, 13 + 5]
+    assert green[1] > green[0] + 25  # the tint
+    assert inner.tolist() == [0, 255, 0]
+    assert sheet[3 + 4, 36 + 5].tolist() == [0, 0, 255]
+    # A class that goes on beyond the patch has no outline along its edge.
+    assert sheet[3 + 11, 36 + 5].tolist() != [0, 0, 255]
+
+
 @pytest.mark.parametrize(
     ("shape", "options", "message"),
     [
@@ -73,6 +99,7 @@ def test_labels_are_written_into_their_patch():
         ((3, 4, 4), {}, r"needs \(n, c, y, x\)"),
         ((2, 3, 4, 4), {"colours": [(1.0, 1.0, 1.0)]}, "1 colours for 3 channels"),
         ((2, 1, 4, 4), {"labels": ["a"]}, "1 labels for 2 patches"),
+        ((2, 1, 4, 4), {"masks": np.zeros((2, 4, 5))}, r"need \(2, 4, 4\)"),
     ],
 )
 def test_what_does_not_fit_is_refused(shape, options, message):

@@ -19,11 +19,14 @@ from patchmill.tasks.shard import ShardFile
 from patchmill.tasks.source import ImageKind, ImageSource
 from patchmill.tasks.survey import describe
 from patchmill.workflows import cost
+from patchmill.workflows.candidates import grid_candidates
+from patchmill.workflows.considered import Considered
 from patchmill.workflows.cost import cost_of
 from patchmill.workflows.files import ImageFiles
 from patchmill.workflows.images import SurveyedImage
 from patchmill.workflows.patches_section import PatchesRecipe
 from patchmill.workflows.rows import make_rows
+from patchmill.workflows.survey import Survey
 
 
 def make_image(shape, segment, dtype="uint16"):
@@ -47,7 +50,9 @@ def make_spec(recipe, channels, rows_per_shard, dtype="uint16"):
 
 def lay_out(images, recipe, rows_per_shard, splits=None):
     splits = np.zeros(len(images), np.int8) if splits is None else np.array(splits, np.int8)
-    return make_rows(images, recipe, 3, splits, None, None, rows_per_shard)
+    candidates = tuple(grid_candidates(image, recipe) for image in images)
+    considered = Considered(Survey(tuple(images), ()), candidates)
+    return make_rows(considered, recipe, 3, splits, rows_per_shard)
 
 
 def segments_by_pixels(images, rows, recipe, rows_per_shard):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import cv2
 import pytest
 
@@ -9,7 +11,7 @@ from patchmill.reader import open_store
 from patchmill.reader.errors import PatchmillError
 from patchmill.workflows import demo, verify
 
-SHAPE = (600, 700)
+SHAPE = (264, 520)  # two patches a field
 
 
 def test_from_a_plate_to_a_picture(tmp_path, monkeypatch):
@@ -20,7 +22,9 @@ def test_from_a_plate_to_a_picture(tmp_path, monkeypatch):
     opened = open_store(store)
     assert opened.channels == ("brightfield", "live", "dead")
     assert list(opened.splits) == ["train", "val", "test"]
-    assert len(opened) == 6 * 2 * 2
+    assert opened.fields["masks/cells"].shape == (len(opened), 256, 256)
+    # Patches without cells are left out, and no others.
+    assert 0.8 * 12 * 6 * 2 < len(opened) < 12 * 6 * 2
     assert verify(store).damage == ()
     picture = cv2.imread(str(folder / "patches.png"))
     assert picture is not None
@@ -28,6 +32,9 @@ def test_from_a_plate_to_a_picture(tmp_path, monkeypatch):
     text = "\n".join(said)
     train = len(opened.select(split="train"))
     assert f"{train} of {train} patches of the training split" in text
+    live, dead = re.search(r"union: live (0\.\d+), dead (0\.\d+)", text).groups()
+    assert float(live) > 0.85
+    assert float(dead) > 0.85
     for line in (f"patchmill info {store}", f"patchmill plan {folder / 'recipe.toml'}"):
         assert line in text
     # Once more: nothing is cut again.
@@ -50,7 +57,7 @@ def test_a_demo_that_was_cut_short_while_it_made_the_plate_goes_on(tmp_path, mon
     make = demo.make_plate
 
     def make_half(folder, **options):
-        make(folder, wells=["A01"], shape=options["shape"])
+        make(folder, wells=["A01"], sites=1, shape=options["shape"])
         raise StopHere
 
     folder = tmp_path / "d"
@@ -59,4 +66,4 @@ def test_a_demo_that_was_cut_short_while_it_made_the_plate_goes_on(tmp_path, mon
         with pytest.raises(StopHere):
             demo.run_demo(folder, workers=1, say=lambda line: None, shape=SHAPE)
     store = demo.run_demo(folder, workers=1, say=lambda line: None, shape=SHAPE)
-    assert len(set(open_store(store).images["well"].tolist())) == 6
+    assert len(set(open_store(store).images["well"].tolist())) == 12

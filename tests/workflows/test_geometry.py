@@ -8,11 +8,14 @@ from hypothesis import strategies as st
 from patchmill.tasks.grid import reflect_index
 from patchmill.tasks.resolution import as_level
 from patchmill.tasks.source import ImageKind, ImageSource
-from patchmill.workflows.candidates import EDGE, KEPT, REASONS, SPLIT_BORDER, image_grid
+from patchmill.workflows import Recipe
+from patchmill.workflows.candidates import EDGE, KEPT, REASONS, SPLIT_BORDER, grid_candidates
+from patchmill.workflows.considered import make_candidates, with_splits
 from patchmill.workflows.files import ImageFiles
 from patchmill.workflows.images import SurveyedImage
 from patchmill.workflows.patches_section import PatchesRecipe
 from patchmill.workflows.rows import make_rows
+from patchmill.workflows.survey import Survey
 
 SHAPES = st.tuples(st.integers(1, 40), st.integers(1, 40))
 SIZES = st.tuples(st.integers(1, 14), st.integers(1, 14))
@@ -48,7 +51,21 @@ def make_image(shape, segment):
 
 
 def plane_grid(shape, recipe):
-    return image_grid(as_level([(1, *shape)], 0), recipe)
+    return grid_candidates(make_image((1, 1, 1, *shape), shape), recipe)
+
+
+def lay_out(images, patches, n_splits, splits, rows_per_shard, blocks=None, blocks_px=None):
+    tables = {"images": {"paths": "*"}, "patches": patches.model_dump()}
+    if blocks_px is not None:
+        tables["split"] = {"fractions": {"train": 0.5, "val": 0.5}, "blocks_px": list(blocks_px)}
+    recipe = Recipe.from_dict(tables)
+    considered = make_candidates(recipe, Survey(tuple(images), ()), (), no_cluster)
+    considered = with_splits(recipe, considered, blocks)
+    return make_rows(considered, patches, n_splits, np.array(splits, np.int8), rows_per_shard)
+
+
+def no_cluster():
+    pytest.fail("a grid is known without reading")
 
 
 def grid_positions(length, size, stride, edge):
@@ -129,7 +146,7 @@ def corners(columns, names=("image", "t", "z", "y", "x")):
 @given(st.lists(images(), min_size=1, max_size=4), recipes(), st.integers(1, 9), st.data())
 def test_every_position_is_a_row_once_or_has_a_reason(found, recipe, rows_per_shard, data):
     splits = data.draw(st.lists(st.integers(0, 2), min_size=len(found), max_size=len(found)))
-    rows = make_rows(found, recipe, 3, np.array(splits, np.int8), None, None, rows_per_shard)
+    rows = lay_out(found, recipe, 3, splits, rows_per_shard)
     expected = [
         (number, t, z, y, x, kept)
         for number, image in enumerate(found)
@@ -172,7 +189,7 @@ def test_no_source_pixel_lies_in_two_splits(image, recipe, blocks_px, rows_per_s
     blocks = np.array(
         [[random.randrange(3) for _ in range(counts[1])] for _ in range(counts[0])], np.int8
     )
-    rows = make_rows([image], recipe, 3, np.zeros(1, np.int8), [blocks], blocks_px, rows_per_shard)
+    rows = lay_out([image], recipe, 3, [0], rows_per_shard, [blocks], blocks_px)
     check_order(rows, n_splits=3)
     of_pixel = blocks.repeat(blocks_px[0], 0).repeat(blocks_px[1], 1)[: shape[0], : shape[1]]
     owner = np.full(shape, -1)
@@ -199,7 +216,7 @@ def test_ten_thousand_planes_are_columns():
     """Types are fixed, so that the same plan has the same bytes anywhere."""
     recipe = PatchesRecipe.model_validate({"size": 8})
     image = make_image((50, 1, 20, 64, 64), (64, 64))
-    rows = make_rows([image], recipe, 1, np.zeros(1, np.int8), None, None, 100)
+    rows = lay_out([image], recipe, 1, [0], 100)
     assert len(rows) == 50 * 20 * 64
     types = {name: values.dtype.name for name, values in rows.columns.items()}
     assert types == {
@@ -217,11 +234,11 @@ def test_ten_thousand_planes_are_columns():
 def test_no_rows_at_all():
     recipe = PatchesRecipe.model_validate({"size": 8})
     image = make_image((1, 1, 1, 4, 4), (4, 4))
-    rows = make_rows([image], recipe, 2, np.zeros(1, np.int8), None, None, 1)
+    rows = lay_out([image], recipe, 2, [0], 1)
     assert len(rows) == 0
     assert rows.splits == ((0, 0), (0, 0))
     assert rows.candidates["reason"].tolist() == [EDGE]
-    assert make_rows([], recipe, 1, np.zeros(0, np.int8), None, None, 1).splits == ((0, 0),)
+    assert lay_out([], recipe, 1, [], 1).splits == ((0, 0),)
 
 
 @pytest.mark.parametrize("edge", ["drop", "pad", "shift"])
@@ -230,5 +247,5 @@ def test_grids_that_are_kept_between_images_are_not_changed(edge):
     before = plane_grid((20, 21), recipe).reason.copy()
     blocks = np.array([[0, 1], [1, 0]], np.int8)
     image = make_image((1, 1, 1, 20, 21), (20, 21))
-    make_rows([image], recipe, 2, np.zeros(1, np.int8), [blocks], (10, 11), 4)
+    lay_out([image], recipe, 2, [0], 4, [blocks], (10, 11))
     np.testing.assert_array_equal(plane_grid((20, 21), recipe).reason, before)

@@ -12,10 +12,11 @@ import psutil
 import pytest
 
 from patchmill.reader import open_store
-from patchmill.tasks.statistics import moments_dtype
+from patchmill.tasks.records import record_dtype
 from patchmill.workflows.ledger import Ledger
 
 STORE, RUN = "s.zarr", "s.zarr.run"
+RECORD = record_dtype(np.dtype(np.uint16), 2, ())
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def finished(tmp_path) -> dict[int, int]:
     # A copy: what is open here may be torn at the end, and a Ledger mends that.
     copy = tmp_path / "ledger-copy"
     copy.write_bytes(ledger.read_bytes())
-    with Ledger(copy, moments_dtype(np.dtype(np.uint16)), 2) as opened:
+    with Ledger(copy, RECORD) as opened:
         shards = list(opened.shards)
     image = tmp_path / STORE / "image"
     return {shard: (image / f"c.{shard}.0.0.0").stat().st_ino for shard in shards}

@@ -16,19 +16,21 @@ from patchmill.workflows.ledger import Ledger
 
 MOMENTS = moments_dtype(np.dtype(np.uint16))
 CHANNELS = 2
+RECORD = np.dtype([("moments", MOMENTS, (CHANNELS,))])
 
 
 def result(shard: int, rows: int = 3) -> ShardResult:
     rng = np.random.default_rng(shard)
-    moments = np.zeros((rows, CHANNELS), MOMENTS)
+    records = np.zeros(rows, RECORD)
     for name in MOMENTS.names:
-        moments[name] = rng.integers(0, 60000, (rows, CHANNELS))
+        records["moments"][name] = rng.integers(0, 60000, (rows, CHANNELS))
     valid = rng.random(rows) < 0.7
-    return ShardResult(shard, 1000 + shard, 77 * shard, moments, valid, 0.5 + shard)
+    files = tuple((1000 + shard + n, 77 * shard) for n in range(1 + shard % 3))
+    return ShardResult(shard, files, records, rng.bytes(shard * 7), valid, 0.5 + shard)
 
 
 def opened(path: Path) -> Ledger:
-    return Ledger(path, MOMENTS, CHANNELS)
+    return Ledger(path, RECORD)
 
 
 def note(ledger: Ledger, number: int) -> None:
@@ -44,10 +46,11 @@ def assert_holds(ledger: Ledger, numbers: range) -> None:
     assert list(ledger.shards) == shards
     for shard in shards:
         expected, entry = result(shard, rows=1 + shard * 5), ledger.shards[shard]
-        assert (entry.nbytes, entry.checksum) == (expected.nbytes, expected.checksum)
+        assert entry.files == expected.files
         assert entry.seconds == expected.seconds
         assert entry.valid.tolist() == expected.valid.tolist()
-        np.testing.assert_array_equal(ledger.moments(shard), expected.moments)
+        np.testing.assert_array_equal(ledger.records(shard), expected.records)
+        assert ledger.histograms(shard) == expected.histograms
     failed = [number for number in numbers if number % 3 == 2]
     assert list(ledger.failed) == failed
     for image in failed:
@@ -124,12 +127,14 @@ def test_a_shard_that_is_noted_again_counts_as_it_was_last(tmp_path):
     with opened(path) as ledger:
         ledger.add_shard(result(4, rows=9))
         ledger.add_shard(result(5))
-        again = ShardResult(4, 12, 13, result(8, rows=9).moments, np.zeros(9, bool), 1.0)
+        again = ShardResult(
+            4, ((12, 13),), result(8, rows=9).records, b"h", np.zeros(9, bool), 1.0
+        )
         ledger.add_shard(again)
     with opened(path) as ledger:
-        assert ledger.shards[4].nbytes == 12
+        assert ledger.shards[4].files == ((12, 13),)
         assert not ledger.shards[4].valid.any()
-        np.testing.assert_array_equal(ledger.moments(4), again.moments)
+        np.testing.assert_array_equal(ledger.records(4), again.records)
 
 
 @pytest.mark.parametrize("content", [b"something else entirely, of any length", b"PK\x03\x04"])

@@ -10,7 +10,7 @@ import tifffile
 from click.testing import CliRunner
 
 from patchmill.reader import open_store
-from patchmill.tasks.statistics import moments_dtype
+from patchmill.tasks.records import record_dtype
 from patchmill.workflows import Recipe, plan, verify
 from patchmill.workflows.cli import cli
 from patchmill.workflows.errors import SplitError
@@ -145,7 +145,7 @@ def test_resumed_in_the_middle(tmp_path, cut, images, monkeypatch, same_files):
     assert outcome.kept >= 2
     assert outcome.cut == whole.cut - outcome.kept > 0
     same_files(outcome.store, whole.store)
-    with Ledger(tmp_path / "s.zarr.run" / "ledger", moments_dtype(np.dtype("u2")), 1) as ledger:
+    with Ledger(tmp_path / "s.zarr.run" / "ledger", record_dtype(np.dtype("u2"), 1, ())) as ledger:
         assert len(ledger.shards) == whole.cut
 
 

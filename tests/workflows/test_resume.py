@@ -14,11 +14,12 @@ import tifffile
 from patchmill.cluster import local_cluster
 from patchmill.reader import open_store
 from patchmill.reader.errors import PatchmillError, StoreError
-from patchmill.tasks.statistics import moments_dtype
+from patchmill.tasks.records import record_dtype
 from patchmill.workflows import Recipe, prepare
 from patchmill.workflows.ledger import Ledger
 
 FRACTIONS = {"train": 0.5, "val": 0.25, "test": 0.25}
+RECORD = record_dtype(np.dtype(np.uint16), 2, ())
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_interrupted_again_and_again(tmp_path, cut, tables, same_files, monkeypa
         image = tmp_path / "s.zarr/image"
         for path, inode in finished.items():
             assert path.stat().st_ino == inode, f"{path} was cut again"
-        with Ledger(tmp_path / "s.zarr.run/ledger", *ledger_shape(whole)) as ledger:
+        with Ledger(tmp_path / "s.zarr.run/ledger", RECORD) as ledger:
             assert len(ledger.shards) == shards
             names = [image / f"c.{shard}.0.0.0" for shard in ledger.shards]
         finished = {path: path.stat().st_ino for path in names}
@@ -83,10 +84,6 @@ def test_interrupted_again_and_again(tmp_path, cut, tables, same_files, monkeypa
         assert path.stat().st_ino == inode
     same_files(tmp_path / "whole.zarr", tmp_path / "s.zarr")
     assert list((tmp_path / "s.zarr.run/tmp").iterdir()) == []
-
-
-def ledger_shape(outcome):
-    return moments_dtype(outcome.plan.patch.dtype), outcome.plan.patch.channels
 
 
 #: What moves, removes or writes names in the driver: a crash may come before or after each.

@@ -1,0 +1,144 @@
+"""A mask or a label map that is in a file beside the image, cut with the image's windows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .annotation import AnnotationField
+from .annotation_values import Values
+from .image import ImageOptions
+from .nearest import Run, most_frequent, nearest_runs, read_nearest
+from .source import FileIdentity, ImageSource, SourceError
+from .windows import window_starts
+
+if TYPE_CHECKING:
+    from .patches import PatchSpec
+
+
+@dataclass(frozen=True, eq=False)
+class FileAnnotation:
+    """A file; an `Annotation`.
+
+    Attributes
+    ----------
+    file
+        Its planes as the image's are numbered; one time, or one plane, where it has but one for
+        all of the image's.
+    options
+        How it is opened.
+    relative
+        Its path as a store may keep it.
+    scale
+        Level-0 pixels of the image in one pixel of the file's level, (z, y, x).
+    values
+        What its numbers stand for.
+    """
+
+    file: ImageSource
+    options: ImageOptions
+    relative: str
+    scale: tuple[float, float, float]
+    values: Values
+
+    @property
+    def files(self) -> tuple[tuple[str, FileIdentity], ...]:
+        """What it is made from: relative paths, and what tells them from their later selves."""
+        return ((self.relative, self.file.identities[0]),)
+
+    def cut(
+        self,
+        source: ImageSource,
+        options: ImageOptions,
+        corners: NDArray[np.int64],
+        patch: PatchSpec,
+        field: AnnotationField,
+        patches: NDArray[Any],
+    ) -> NDArray[Any]:
+        """Cut the windows of one image, see `Annotation.cut`."""
+        runs = self._runs(source, corners, patch)
+        times = corners[:, 0] if len(self.file.kind.planes) > 1 else np.zeros_like(corners[:, 0])
+        path = self.file.paths[0]
+        try:
+            pixels = read_nearest(self.file, self.options, times, runs, patch.stored_size)
+            cut = blank_windows(len(corners), patch.stored_size, field)
+            for window, found, (z, y, x) in zip(cut, pixels, runs, strict=True):
+                own = found[:, z.held, y.held, x.held]
+                if own.size:
+                    numbers = self.values(path, own, field)
+                    each = (z.each, y.each, x.each)
+                    window[z.own, y.own, x.own] = most_frequent(numbers, each)
+        except SourceError as error:
+            text, detail = (
+                part.replace(path, self.relative) for part in (error.text, error.detail)
+            )
+            raise SourceError(text, error.image, detail) from error
+        return cut
+
+    def _runs(
+        self, source: ImageSource, corners: NDArray[np.int64], patch: PatchSpec
+    ) -> list[tuple[Run, Run, Run]]:
+        resolution, shape = source.kind.resolution, self.file.kind.resolution.shape
+        margin = (0, patch.margin_px, patch.margin_px)
+        z, y, x = (
+            nearest_runs(
+                resolution,
+                axis,
+                corners[:, 1 + axis],
+                patch.stored_size[axis],
+                margin[axis],
+                self.scale[axis],
+                shape[axis],
+            )
+            for axis in range(3)
+        )
+        if shape[0] == 1 and not patch.is_3d:
+            # Whichever plane of the image it is, or of however many it was made.
+            z = [Run(0, np.zeros(1, np.int64))] * len(corners)
+        return list(zip(z, y, x, strict=True))
+
+
+@dataclass(frozen=True)
+class BlankAnnotation:
+    """Of an image that has no file: one value wherever the image is; an `Annotation`.
+
+    Attributes
+    ----------
+    value
+        The ignore value, or that of the background.
+    """
+
+    value: int
+
+    @property
+    def files(self) -> tuple[tuple[str, FileIdentity], ...]:
+        """None."""
+        return ()
+
+    def cut(
+        self,
+        source: ImageSource,
+        options: ImageOptions,
+        corners: NDArray[np.int64],
+        patch: PatchSpec,
+        field: AnnotationField,
+        patches: NDArray[Any],
+    ) -> NDArray[Any]:
+        """Cut the windows of one image, see `Annotation.cut`."""
+        cut = blank_windows(len(corners), patch.stored_size, field)
+        starts, size = window_starts(source, corners, patch).tolist(), source.kind.resolution.size
+        for window, start in zip(cut, starts, strict=True):
+            z, y, x = (
+                slice(max(0, -first), max(0, length - first))
+                for first, length in zip(start, size, strict=True)
+            )
+            window[z, y, x] = self.value
+        return cut
+
+
+def blank_windows(n: int, size: tuple[int, int, int], field: AnnotationField) -> NDArray[Any]:
+    """Return windows (n, z, y, x) of nothing but the ignore value, or 0 in a label map."""
+    return np.full((n, *size), 0 if field.ignore is None else field.ignore, field.dtype)
