@@ -33,6 +33,7 @@ functions that read them, and obstore for stores that are elsewhere.
 `lookup.py`         a column of `index` or `images`, an entry per position of a view
 `where.py`          conditions on columns, in Python's syntax, without running any
 `selection.py`      the rows of splits and groups, and those that a condition keeps
+`histograms.py`     percentiles of counted values
 `statistics.py`     statistics per channel: of a split, merged over several
 `some_rows.py`      statistics of any rows, from what the store keeps of images and patches
 `randomness.py`     random numbers that are the same with every version of NumPy

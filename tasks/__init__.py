@@ -59,9 +59,8 @@ picture_bmp.py          what a BMP is
 picture_webp.py         what a WebP is
 table.py                opens a parquet table of flattened images
 table_columns.py        which of its columns are pixels
-parquet_pages.py        whether the pages of its columns lie where they say
 thrift.py               how parquet writes its heads
-parquet_pages.py        what its pages declare, before they are decoded
+parquet_pages.py        what its columns' pages declare, and whether they lie where they say
 row_groups.py           its row groups, each decoded once
 row_file.py             rows in a temporary file
 bioio_image.py          opens whatever bioio opens
@@ -73,11 +72,20 @@ sharpest.py             the task that finds the sharpest plane of stacks
 focus.py                how sharp a plane is
 opened.py               images that a process keeps open
 read.py                 reads boxes of an image, each segment once
+corrected.py            the same after the steps before projection and rescaling
+takes.py                what becomes of the parts that are read
 
 Cutting:
 
 cut.py                  the task that cuts one shard
 patches.py              what a patch is, and cuts those of one image
+windows.py              where windows lie in an image, and how much of each is the image's
+stepped.py              patches after the steps of their image
+region_windows.py       steps done once for windows that lie close together
+mirrored.py             windows of any sizes, beyond the image its mirror image
+rounded.py              rounded and saturated, once
+records.py              what a task says of each row beside its pixels
+histograms.py           how often each value is stored
 copied.py               patches of pixels as they are, or the largest of all planes
 averaged.py             patches of means: rescaled, or of all planes
 area.py                 the area filter, piece by piece
@@ -87,6 +95,7 @@ scratch.py              memory that a thread keeps from task to task
 
 Steps on pixels, in the order of the recipe:
 
+step.py                 what a step is, and runs one after another
 step_illumination.py    takes uneven light out of fields
 profile.py              light over a field, as a polynomial
 reference.py            light or dark that was acquired
@@ -96,6 +105,10 @@ step_filters.py         median, Gaussian, inversion
 step_background.py      subtracts a background
 step_scale.py           maps channels by numbers of their own: to a range, to a mean and deviation
 step_curve.py           gamma, clip, logarithm
+step_call.py            calls a function of the user's own
+call_check.py           the task that tries it on a small region
+users_own.py            functions of the user's own, imported by name
+step_content.py         crops a window to what is in it, and resizes that
 pixel_measures.py       what may be measured of a channel: percentiles, extremes, mean and deviation
 sketch.py               a histogram that merges in any order
 measure.py              the task that measures the pixels which enter a step
@@ -107,6 +120,7 @@ missing.py              pixels that are no finite number
 
 Masks and label maps that are files:
 
+annotation.py           what annotates an image's pixels
 annotation_file.py      cuts them with the image's windows
 annotation_values.py    what their numbers stand for, checked
 nearest.py              the nearest pixel of a file to each of a window

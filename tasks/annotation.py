@@ -50,6 +50,10 @@ class AnnotationField:
 class Annotation(Protocol):
     """Where one field of one image comes from; travels to the workers."""
 
+    def held_bytes(self, source: ImageSource, patch: PatchSpec) -> int:
+        """Return the memory that `cut` takes beside the windows and what they are cut from."""
+        ...
+
     def cut(
         self,
         source: ImageSource,

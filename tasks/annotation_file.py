@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,12 @@ class FileAnnotation:
     def files(self) -> tuple[tuple[str, FileIdentity], ...]:
         """What it is made from: relative paths, and what tells them from their later selves."""
         return ((self.relative, self.file.identities[0]),)
+
+    def held_bytes(self, source: ImageSource, patch: PatchSpec) -> int:
+        """Return the memory that `cut` takes, see `Annotation.held_bytes`."""
+        kind = self.file.kind
+        # A segment as it is stored, as it is decoded, and copied out of there.
+        return kind.held_bytes + 3 * math.prod(kind.segment) * kind.dtype.itemsize
 
     def cut(
         self,
@@ -117,6 +124,10 @@ class BlankAnnotation:
     def files(self) -> tuple[tuple[str, FileIdentity], ...]:
         """None."""
         return ()
+
+    def held_bytes(self, source: ImageSource, patch: PatchSpec) -> int:
+        """Return that it takes no memory."""
+        return 0
 
     def cut(
         self,

@@ -5,7 +5,7 @@ things are larger than a pixel, so that their neighbours are above it, too. The 
 neighbours agree: the correlation of a mask with itself, one pixel to the right and one down (join
 counts: Cliff and Ord, Spatial Autocorrelation, 1973). It does not depend on how bright or how
 noisy an image is: 0 for noise that is independent from pixel to pixel, be it of photons or of the
-camera; measured 0.6 to 0.99 for fields of cells, sparse ones too, and 0.3 to 0.9 for thumbnails of
+camera; measured 0.5 to 0.99 for fields of cells, sparse ones too, and 0.3 to 0.9 for thumbnails of
 such fields in which a cell is two or three pixels wide.
 
 It is no test of how large or bright things are: a field that is unevenly lit, or noise that was

@@ -11,13 +11,11 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from .grid import reflect_index, source_span
 from .image import ImageOptions
+from .mirrored import read_mirrored
 from .read import Take, read_boxes
-from .scratch import scratch
 from .source import ImageSource
 from .step import Window, halo_of, run_steps
-from .takes import copying
 
 #: What windows of the level may hold at once. Where it is reached, segments that two groups of
 #: windows share are decoded twice.
@@ -80,35 +78,16 @@ def _read_planes(
     t, z0, z1 = planes
     steps, shape = source.steps.before, source.kind.resolution.shape
     halo, n_c = halo_of(steps), len(source.kind.planes[0])
-    first = boxes[own][:, [4, 6]] - halo
-    sizes = boxes[own][:, [5, 7]] + halo - first
-    spans = np.empty((len(own), 8), np.int64)
-    spans[:, 0], spans[:, 1] = t, t + 1
-    spans[:, 2], spans[:, 3] = np.maximum(boxes[own, 2], z0), np.minimum(boxes[own, 3], z1)
-    for axis in range(2):
-        for i, (start, size) in enumerate(zip(first[:, axis], sizes[:, axis], strict=True)):
-            low, high = source_span(np.array([start]), int(size), shape[1 + axis], reflect=True)
-            spans[i, 4 + 2 * axis], spans[i, 5 + 2 * axis] = low[0], high[0]
-    lengths = spans[:, 3::2] - spans[:, 2::2]
-    ends = np.cumsum(n_c * lengths.prod(axis=1))
-    held = scratch("corrected", (int(ends[-1]),), np.float32)
-    targets = [
-        held[end - n_c * int(np.prod(length)) : end].reshape(n_c, *length)
-        for end, length in zip(ends.tolist(), lengths.tolist(), strict=True)
-    ]
-    read_boxes(source, options, spans, copying(targets, spans))
-    for i, box in enumerate(own.tolist()):
-        (y, x), (height, width) = first[i].tolist(), sizes[i].tolist()
-        rows = reflect_index(y, height, shape[1]) - spans[i, 4]
-        columns = reflect_index(x, width, shape[2]) - spans[i, 6]
-        # Indexing makes a copy, which the steps may write into, but in another order.
-        pixels = np.ascontiguousarray(targets[i][:, :, rows[:, None], columns])
-        inside = (
-            slice(0, pixels.shape[1]),
-            slice(halo, height - halo),
-            slice(halo, width - halo),
-        )
-        done, _ = run_steps(steps, pixels, Window(y, x, shape[1:], inside))
+    first = np.empty((len(own), 3), np.int64)
+    first[:, 0] = np.maximum(boxes[own, 2], z0)
+    first[:, 1:] = boxes[own][:, [4, 6]] - halo
+    sizes = np.empty_like(first)
+    sizes[:, 0] = np.minimum(boxes[own, 3], z1) - first[:, 0]
+    sizes[:, 1:] = boxes[own][:, [5, 7]] + halo - first[:, 1:]
+    windows = read_mirrored(source, options, np.full(len(own), t), first, sizes)
+    for box, pixels, (z, y, x) in zip(own.tolist(), windows, first.tolist(), strict=True):
+        whole = tuple(slice(0, length) for length in pixels.shape[1:])
+        window = Window(y, x, shape[1:], whole)  # type: ignore[arg-type]
+        done, _ = run_steps(steps, pixels, window)
         for plane in range(done.shape[1]):
-            z = int(spans[i, 2]) + plane
-            take(box, slice(0, n_c), t, z, y + halo, x + halo, done[:, plane])
+            take(box, slice(0, n_c), t, z + plane, y + halo, x + halo, done[:, plane])

@@ -6,7 +6,6 @@ Another format is one more function here, or a user's own by `images.reader`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 
 from ..reader.remote import is_remote
@@ -19,6 +18,7 @@ from .picture import open_picture
 from .source import SourceError
 from .table import open_table
 from .tiff import open_tiff
+from .users_own import users_function
 from .zarr_image import open_zarr
 
 Opener = Callable[[str, ImageOptions], ImageReader]
@@ -61,7 +61,8 @@ def open_image(path: str, options: ImageOptions) -> ImageReader:
         Where nobody opens it. Other exceptions are what a damaged file makes a library raise.
     """
     if options.reader is not None:
-        return _users_own(options.reader)(path)
+        reader: Callable[[str], ImageReader] = users_function(options.reader, "images.reader")
+        return reader(path)
     return _opener_of(path, options)(path, options)
 
 
@@ -86,17 +87,3 @@ def _opener_of(path: str, options: ImageOptions) -> Opener:
     if not begin:
         raise SourceError(f"{path}: is empty; leave it out")
     return open_bioio
-
-
-def _users_own(name: str) -> Callable[[str], ImageReader]:
-    """Return the function that a recipe names as "package.module:function"."""
-    module, _, function = name.partition(":")
-    try:
-        found = getattr(import_module(module), function)
-    except (ImportError, AttributeError) as error:
-        raise SourceError(
-            f"images.reader: {name} cannot be imported ({error}); write an installed module and "
-            'a function in it, as in "package.module:function", and install it for the workers too'
-        ) from error
-    reader: Callable[[str], ImageReader] = found
-    return reader

@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..reader.histograms import percentiles
+
 #: Of a float32's 23, how many tell bins apart.
 MANTISSA_BITS = 12
 _REST_BITS = 23 - MANTISSA_BITS
@@ -106,30 +108,16 @@ class Sketch:
         percents
             0 to 100.
         """
-        if not self.count:
-            return np.full(len(percents), math.nan)
-        values, ends = self.values, np.cumsum(self.counts)
-        at = (self.count - 1) * np.true_divide(np.asarray(percents, np.float64), 100)
-        before = np.floor(at).astype(np.int64)
-        share = at - before
-        low, high = (
-            np.where(
-                rank == 0,
-                self.low,
-                np.where(
-                    rank == self.count - 1,
-                    self.high,
-                    values[np.minimum(np.searchsorted(ends, rank, side="right"), len(values) - 1)],
-                ),
-            )
-            for rank in (before, np.minimum(before + 1, self.count - 1))
+        if self.count < 2:
+            return np.full(len(percents), self.low if self.count else math.nan)
+        counts = self.counts.copy()
+        counts[0] -= 1
+        counts[-1] -= 1
+        return percentiles(
+            np.concatenate([[self.low], self.values, [self.high]]),
+            np.concatenate([[1], counts, [1]]),
+            percents,
         )
-        # From the nearer of the two, as NumPy does it, so that whole numbers agree to the last bit.
-        between = high - low
-        found: NDArray[np.float64] = np.where(
-            share < 0.5, low + between * share, high - between * (1 - share)
-        )
-        return found
 
     def _starts(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the first value of each bin, and how much one more of its pattern is."""
@@ -206,10 +194,10 @@ def _binned(keys: NDArray[np.int64], *weights: NDArray[np.float64]) -> NDArray[n
     return np.stack([held + first, counts[held], *sums]).astype(np.int64, copy=False)
 
 
-def pattern_bins(values: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Return the bin of each value, int64, shape (n,); NaN and infinity are left out."""
+def pattern_bins(values: NDArray[np.float32]) -> NDArray[np.int32]:
+    """Return the bin of each value, int32, shape (n,); NaN and infinity are left out."""
     values = values[np.isfinite(values)] + np.float32(0)
-    return (_patterns(values) >> np.uint32(_REST_BITS)).astype(np.int64)
+    return (_patterns(values) >> np.uint32(_REST_BITS)).view(np.int32)
 
 
 def bin_values(bins: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -220,7 +208,9 @@ def bin_values(bins: NDArray[np.int64]) -> NDArray[np.float64]:
 def _patterns(values: NDArray[np.float32]) -> NDArray[np.uint32]:
     """Return the patterns of numbers, put into their order."""
     bits = values.view(np.uint32)
-    return bits ^ np.where(bits & _SIGN, _EVERY, _SIGN)
+    # The sign, shifted down with itself, is every bit of what is negative and none of the rest.
+    every = (values.view(np.int32) >> 31).view(np.uint32)
+    return bits ^ (every | _SIGN)
 
 
 def _numbers(patterns: NDArray[Any]) -> NDArray[np.float64]:

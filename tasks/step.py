@@ -43,7 +43,12 @@ class Window:
 
 
 class Step(Protocol):
-    """A function on pixels, bound to its options and, where it needs them, to statistics."""
+    """A function on pixels, bound to its options and, where it needs them, to statistics.
+
+    The value of a pixel depends on the pixels within `halo_px` of it and on where it lies in the
+    image, not on the window: several patches may be taken out of one. A step that does ask for
+    `Window.own` has an attribute `is_of_patch` that is true.
+    """
 
     @property
     def halo_px(self) -> int:
@@ -89,6 +94,11 @@ class OnChannels:
     def halo_px(self) -> int:
         """That of the step."""
         return self.step.halo_px
+
+    @property
+    def is_of_patch(self) -> bool:
+        """Whether the step asks which pixels are the patch's own."""
+        return getattr(self.step, "is_of_patch", False)
 
     def __call__(self, pixels: Pixels, window: Window) -> Pixels:
         """Do the step, see `Step`."""

@@ -164,6 +164,7 @@ class OfPatch:
     measure: Measure
     mapping: Mapping
     halo_px: int = 0
+    is_of_patch: bool = True
 
     def __call__(self, pixels: Pixels, window: Window) -> Pixels:
         """Do the step, see `Step`."""

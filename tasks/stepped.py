@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from .averaged import average_windows
 from .copied import copy_windows
 from .image import ImageOptions
+from .region_windows import region_windows, shared_steps
 from .rounded import rounded
 from .scratch import scratch
 from .source import ImageSource
@@ -42,16 +43,25 @@ def stepped_windows(
     window
         Where they lie.
     """
-    border = patch.margin_px + halo_of(source.steps.after)
+    steps, resolution = source.steps.after, source.kind.resolution
+    averages = patch.averages(resolution)
+    # Rescaled windows lie on whole pixels of level 0, not of each other; projected ones are of
+    # many planes.
+    is_plain = not (source.steps.before or averages or patch.project_z or patch.project_t)
+    shared = shared_steps(steps) if is_plain else 0
+    steps, done = steps[shared:], steps[:shared]
+    border = patch.margin_px + halo_of(steps)
     wide = replace(patch, dtype=np.dtype(np.float32), margin_px=border, pad="reflect")
-    resolution = source.kind.resolution
-    cut = average_windows if patch.averages(resolution) else copy_windows
-    windows = cut(source, options, corners, wide)
     starts = window_starts(source, corners, wide)
+    if done:
+        windows = region_windows(source, options, corners[:, 0], starts, wide.stored_size, done)
+    else:
+        cut = average_windows if averages else copy_windows
+        windows = cut(source, options, corners, wide)
     spans = own_spans(corners[:, 1:], patch.size, resolution)
     for pixels, (_, y, x), own in zip(windows, starts.tolist(), spans, strict=True):
         window = Window(y, x, resolution.size[1:], own_slices(border, own))
-        yield run_steps(source.steps.after, pixels, window)
+        yield run_steps(steps, pixels, window)
 
 
 def stepped_patches(

@@ -41,7 +41,7 @@ def shard_spec(plan: Plan, run: RunFolder, shard: int, void: frozenset[int]) -> 
         sources=tuple(plan.images[image].source for image in images.tolist()),
         source=source.astype(np.int32),
         corners=corners_read(plan.recipe.patches, columns),
-        splits=columns["split"],
+        splits=columns["split"].astype(np.uint8),
         void=void & frozenset(images.tolist()),
     )
 

@@ -40,9 +40,8 @@ stride = [256, 256]
 edge   = "drop"
 
 [foreground]   # patches without cells are left out
-method                  = "local_std"
-channel                 = ["brightfield"]
-radius_px               = 8
+method                  = "otsu"
+channel                 = ["live", "dead"]
 min_foreground_fraction = 0.02
 
 [[steps]]   # uneven light, found from the fields of the training split
@@ -142,7 +141,7 @@ def run_demo(
     say(f"6. some of the patches and their masks: {sheet}")
     say(
         "\nNext:\n"
-        f"  look at      {sheet}\n"
+        f"  look at      {sheet}, and the light in {run_folder_of(store).path / 'pictures'}\n"
         f"  ask          patchmill info {store}\n"
         f"  change       {recipe}, then patchmill plan {recipe}\n"
         "  train with   from patchmill.reader import open_store\n"

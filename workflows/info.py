@@ -104,7 +104,7 @@ def store_lines(described: dict[str, Any]) -> Iterator[str]:
 
 def _step(step: dict[str, Any]) -> str:
     """Say what a step did, and from which images it learnt what it needed."""
-    said = step["name"]
+    said = str(step["name"])
     if "from" in step:
         said += (
             f", learnt from {', '.join(step['from']) if step['from'] != 'all' else 'all splits'}"

@@ -19,6 +19,7 @@ from ..tasks.corrected import BATCH_BYTES
 from ..tasks.image import BAND_BYTES
 from ..tasks.opened import MAX_OPEN_IMAGES
 from ..tasks.patches import PatchSpec
+from ..tasks.region_windows import cell_px
 from ..tasks.remote_bytes import BLOCK_BYTES, MOST_BLOCKS
 from ..tasks.source import ImageKind, ImageSource
 from .rows import Rows
@@ -68,14 +69,30 @@ def peak_bytes(
     row = max((_row_bytes(kind, read) for kind in kinds), default=0)
     making = max((_making_bytes(kind, read) for kind in kinds), default=0)
     if has_steps:
-        row += patch.nbytes
-        making += STEP_COPIES * read.nbytes + BATCH_BYTES
+        # Windows are taken out of regions, and rounded; a region goes through the steps at once.
+        row += patch.nbytes + patch.nbytes // patch.dtype.itemsize * _STEP_BYTES
+        making += STEP_COPIES * _region_bytes(patch) + BATCH_BYTES
     pixels = math.prod(patch.shape[1:])
     row += sum(pixels * field.dtype.itemsize for field in fields)
     # What annotates is kept, encoded, until the image's file is written.
     kept = min(patch.rows_per_shard, len(rows)) * pixels * sum(f.dtype.itemsize for f in fields)
     held = _most_rows_at_once(rows, patch.rows_per_shard) * row + kept
-    return held + making + _remote_bytes(sources) + FIXED_BYTES
+    annotating = max((_annotating_bytes(source, patch) for source in sources), default=0)
+    return held + making + annotating + _remote_bytes(sources) + FIXED_BYTES
+
+
+def _region_bytes(patch: PatchSpec) -> int:
+    """Return what the largest window or region that goes through the steps holds."""
+    depth, height, width = patch.read_size
+    if patch.halo_px:
+        height, width = (
+            side + cell_px(own) for side, own in zip((height, width), patch.size[1:], strict=True)
+        )
+    return patch.channels * depth * height * width * _STEP_BYTES
+
+
+def _annotating_bytes(source: ImageSource, patch: PatchSpec) -> int:
+    return sum(own.held_bytes(source, patch) for own in source.annotations)
 
 
 def _most_rows_at_once(rows: Rows, rows_per_shard: int) -> int:

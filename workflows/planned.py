@@ -10,6 +10,7 @@ from hashlib import sha256
 from importlib.metadata import version
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -30,7 +31,7 @@ from .splits import SplitResult
 #: The split of an image whose patches are in several splits, or that has none.
 NO_SPLIT = 255
 #: Packages whose version may change what is in a store.
-SOFTWARE = ("patchmill", "numpy", "numcodecs", "zarr", "tifffile", "imagecodecs")
+SOFTWARE = ("patchmill", "numpy", "numcodecs", "zarr", "tifffile", "imagecodecs", "scipy")
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,8 @@ class Plan:
     @property
     def software(self) -> dict[str, str]:
         """The versions that may change what is in the store."""
-        return {name: version(name) for name in SOFTWARE}
+        # OpenCV comes in packages of several names.
+        return {name: version(name) for name in SOFTWARE} | {"opencv": cv2.__version__}
 
     def identity(self, image: int) -> list[list[Any]]:
         """Return what tells the files of an image from their later selves, as JSON values.

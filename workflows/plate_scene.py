@@ -73,7 +73,7 @@ def scatter(shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.int6
     corners = np.stack([y, x], axis=1) + rng.normal(0, 0.3, (rows * columns, 2))
     # Small gaps between cells, and wide ones that leave whole patches empty.
     chance = 0.62 + 0.3 * np.tanh(1.6 * _waves(rows, columns, 2.2, rng))
-    chance *= 0.5 + 0.5 * np.tanh(4 * (_waves(rows, columns, 5.0, rng) + 0.9))
+    chance *= 0.5 + 0.5 * np.tanh(4 * (_waves(rows, columns, 5.0, rng) + 0.5))
     corners = (corners[rng.random(rows * columns) < chance.ravel()] * SPACING_PX).astype(np.int64)
     inside: NDArray[np.int64] = np.clip(corners + SIDE // 4, 0, shape)
     return rng.permutation(inside)

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ..reader.errors import PatchmillError
 from ..reader.store import Store
 from .plate import CLASSES
 
@@ -27,6 +28,11 @@ def agreement(store: Store, plate: Path, name: str = "cells") -> dict[str, float
     -------
     dict
         Of all patches of the store, by the names of `CLASSES`; NaN for a class that is nowhere.
+
+    Raises
+    ------
+    PatchmillError
+        Where the truth of an image is not there.
     """
     height, width = store.fields["image"].shape[-2:]
     both = np.zeros(len(CLASSES), np.int64)
@@ -36,6 +42,8 @@ def agreement(store: Store, plate: Path, name: str = "cells") -> dict[str, float
         site = f"{store.images['well'][image]}_s{store.images['site'][image]}"
         path = plate / "truth" / f"{site}_classes.png"
         truth = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        if truth is None:
+            raise PatchmillError(f"{path}: the truth is gone; make the plate anew")
         rows = np.flatnonzero(image_of == image)
         masks = store.read(rows)[f"masks/{name}"]
         corners = (store.index[axis][rows] for axis in ("y", "x"))

@@ -15,6 +15,8 @@ from .steps_background import (
     OpeningBackgroundRecipe,
     RollingBallRecipe,
 )
+from .steps_call import CallRecipe
+from .steps_content import CropToContentRecipe
 from .steps_filters import GaussianRecipe, HotPixelsRecipe, InvertRecipe, MedianRecipe
 from .steps_illumination import IlluminationRecipe
 from .steps_intensity import (
@@ -54,6 +56,8 @@ STEPS: tuple[type[StepRecipe], ...] = (
     GammaRecipe,
     ClipRecipe,
     LogRecipe,
+    CropToContentRecipe,
+    CallRecipe,
 )
 
 
@@ -91,7 +95,9 @@ def _kind(table: Any) -> type[StepRecipe] | str:
     """Return which step a table is, or what to write."""
     if not isinstance(table, Mapping):
         return f"found {show(table)}; write a table [[steps]] with a name"
-    kinds = [kind for kind in STEPS if table.get("name") in _words(kind, "name")]
+    # call = "package.module:function" says it all.
+    name = table.get("name", "call" if "call" in table else None)
+    kinds = [kind for kind in STEPS if name in _words(kind, "name")]
     if not kinds:
         return _unknown("name", table, STEPS)
     if len(kinds) == 1:

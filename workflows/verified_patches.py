@@ -134,7 +134,9 @@ def _own_spans(store: Store, row: int, margin: int) -> NDArray[np.int64]:
     corners = np.array([[store.index[axis][row] for axis in "zyx"]], np.int64)
     if not is_3d:
         corners[:, 0] = 0  # a plane of its own, whichever it is
-    return own_spans(corners, size, Resolution(0, (z, y, x), (1.0, 1.0, 1.0), scale))[0]
+    resolution = Resolution(0, (z, y, x), (1.0, 1.0, 1.0), scale)
+    (own,) = own_spans(corners, size, resolution)
+    return own
 
 
 def _absent(store: Store, shard: int, void: NDArray[np.int64]) -> Iterator[str]:

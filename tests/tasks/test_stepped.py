@@ -11,7 +11,7 @@ import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from patchmill.tasks import corrected
+from patchmill.tasks import corrected, region_windows
 from patchmill.tasks.image import ImageOptions
 from patchmill.tasks.patches import cut_counted, cut_patches
 from patchmill.tasks.resolution import Resolution
@@ -60,6 +60,7 @@ class Own:
     """Marks the pixels that are the patch's own."""
 
     halo_px: int = 0
+    is_of_patch: bool = True
 
     def __call__(self, pixels, window):
         pixels[...] = 0
@@ -192,3 +193,43 @@ def test_clipped_pixels_are_counted(source, pixels, patch_spec):
     expected = [[(plane < 0).sum(), (plane > 255).sum()] for plane in own]
     assert clipped[0].tolist() == expected
     np.testing.assert_array_equal(found[0][:, 4:13, 4:17], own.clip(0, 255))
+
+
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    size=st.tuples(st.integers(1, 24), st.integers(1, 24)),
+    corners=st.lists(
+        st.tuples(
+            st.integers(0, 2), st.integers(-20, SHAPE[0] - 1), st.integers(-20, SHAPE[1] - 1)
+        ),
+        min_size=1,
+        max_size=30,
+    ),
+    cell=st.integers(1, 40),
+    tail=st.sampled_from([(), (Place(),), (Own(),), (Own(), Box(2))]),
+)
+def test_windows_out_of_one_region(source, pixels, patch_spec, size, corners, cell, tail):
+    """However windows are shared out among regions; what is the patch's own stays so."""
+    corners = [(0, z, y, x) for z, y, x in corners if y + size[0] > 0 and x + size[1] > 0] or [
+        (0, 0, 0, 0)
+    ]
+    spec = patch_spec("float64", channels=2, size=(1, *size), margin_px=2)
+    chain = (*CHAIN, *tail)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(region_windows, "cell_px", lambda size: cell)
+        found = cut_patches(stepped(source, after=chain), ImageOptions(), np.array(corners), spec)
+        found = found.copy()
+    alone = [
+        cut_patches(stepped(source, after=chain), ImageOptions(), np.array([corner]), spec)[
+            0
+        ].copy()
+        for corner in corners
+    ]
+    np.testing.assert_array_equal(found, alone)
+    if not tail:
+        done = np.pad(whole(pixels, CHAIN), ((0, 0), (0, 0), (50, 50), (50, 50)), mode="reflect")
+        for patch, (_, z, y, x) in zip(found, corners, strict=True):
+            rows, columns = slice(48 + y, 52 + y + size[0]), slice(48 + x, 52 + x + size[1])
+            np.testing.assert_array_equal(patch, done[:, z, rows, columns])

@@ -202,7 +202,10 @@ def test_the_peak_covers_what_a_task_holds(tmp_path, shape, patches, options):
     zeros = np.zeros(len(rows), np.int32)
     corners = np.stack([zeros, zeros, rows.columns["y"], rows.columns["x"]], axis=1)
     target = ShardFile(str(tmp_path / "c.0.0.0.0"), str(tmp_path))
-    shard = ShardSpec(0, target, spec, ImageOptions(), (0,), (source,), zeros, corners)
+    splits = np.zeros(len(corners), np.uint8)
+    shard = ShardSpec(
+        0, (target,), spec, (), ImageOptions(), (0,), (source,), zeros, corners, splits
+    )
     peaks = []
 
     def measure():

@@ -22,7 +22,7 @@ def test_from_a_plate_to_a_picture(tmp_path, monkeypatch):
     opened = open_store(store)
     assert opened.channels == ("brightfield", "live", "dead")
     assert list(opened.splits) == ["train", "val", "test"]
-    assert opened.fields["masks/cells"].shape == (len(opened), 256, 256)
+    assert opened.fields["masks/cells"].shape == (256, 256)
     # Patches without cells are left out, and no others.
     assert 0.8 * 12 * 6 * 2 < len(opened) < 12 * 6 * 2
     assert verify(store).damage == ()

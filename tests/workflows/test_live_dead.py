@@ -1,11 +1,14 @@
-"""The demo, to its end: masks made of the stains are true, and a network that never sees the
-stains learns from them to tell the living from the dead."""
+"""The demo to its end: masks made of the stains are true, and a network learns from them alone.
+
+It sees nothing but the bright field, in which no brightness tells the living from the dead.
+"""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 import pytest
+import zarr
 
 from patchmill.reader import open_store
 from patchmill.reader.loader import Loader
@@ -33,11 +36,15 @@ def masks_and_truth(demo):
     truth = []
     for row in range(len(store)):
         image, y, x = (int(store.index[name][row]) for name in ("image", "y", "x"))
-        name = f"{store.images['well'][image]}_s{store.images['site'][image]}_classes.png"
-        whole = cv2.imread(str(demo / "plate" / "truth" / name), cv2.IMREAD_UNCHANGED)
-        truth.append(whole[y : y + size, x : x + size])
+        truth.append(truth_of(demo, store, image)[y : y + size, x : x + size])
     wells = store.images["well"][store.index["image"][:]]
     return store.read(range(len(store)))["masks/cells"], np.stack(truth), wells
+
+
+def truth_of(demo, store, image):
+    """Return the classes of a whole image, as its maker knows them."""
+    name = f"{store.images['well'][image]}_s{store.images['site'][image]}_classes.png"
+    return cv2.imread(str(demo / "plate" / "truth" / name), cv2.IMREAD_UNCHANGED)
 
 
 @pytest.mark.parametrize("number", [LIVE, DEAD])
@@ -55,6 +62,19 @@ def test_masks_agree_with_the_truth(demo, masks_and_truth, number):
         here = wells == well
         if true[here].mean() > 0.01:
             assert np.sum((found & true)[here]) / np.sum((found | true)[here]) > 0.8
+
+
+def test_patches_without_cells_are_left_out_and_no_others(demo):
+    store = open_store(demo / "demo.zarr")
+    columns = zarr.open_group(demo / "demo.zarr", mode="r")["candidates"]
+    image, y, x, kept, reason = (columns[name][:] for name in ("image", "y", "x", "kept", "reason"))
+    of_pixels = columns["reason"].attrs["names"].index("foreground")
+    assert np.count_nonzero(kept) == len(store)
+    assert 10 < np.count_nonzero(reason == of_pixels) < 0.3 * len(store)
+    size = store.fields["image"].shape[-1]
+    for n in np.flatnonzero(kept | (reason == of_pixels)):
+        share = np.mean(truth_of(demo, store, image[n])[y[n] : y[n] + size, x[n] : x[n] + size] > 0)
+        assert share > 0.015 if kept[n] else share < 0.035
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +113,8 @@ def scores(demo):
 def test_a_network_learns_what_neither_chance_nor_brightness_gives(scores):
     for n in range(2):  # of all pixels, and of those in cells
         learnt = scores["masks"][n]
+        # A network that knows nothing may say the most frequent class of pixels, background, or of
+        # cells; or what it has learnt from masks that are not those of its images.
         for name in ("all background", "all live", "all dead", "shuffled masks"):
             assert learnt > scores[name][n] + (0.4, 0.35)[n], scores
         assert learnt > (0.75, 0.8)[n], scores
