@@ -94,6 +94,11 @@ class Foreground:
         """The threshold that no pixel passes."""
         return -math.inf if self.is_dark else math.inf
 
+    @property
+    def stated(self) -> float:
+        """A threshold that was put there is taken as stated, be all of an image beyond it."""
+        return self.min_value if self.is_dark else self.max_value
+
     def passes(self, signal: Thumbnail, threshold: float) -> NDArray[np.bool_]:
         """Return which pixels of a signal pass a threshold; NaN never does."""
         found: NDArray[np.bool_] = signal < threshold if self.is_dark else signal > threshold

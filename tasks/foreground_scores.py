@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .contrast import NO_JOINS, Joins, joins_of
+from .contrast import NO_JOINS, Joins, is_separated, joins_of
 from .foreground import Foreground, ForegroundMask, given_mask, lengths, mask_of
 from .foreground_signals import SignalPlanes, planes_of, sketch_signals
 from .image import ImageOptions
@@ -116,7 +116,12 @@ def find_thresholds(foreground: Foreground, sketches: Sequence[Sketch]) -> tuple
         else:
             method = THRESHOLDS.get(foreground.method, THRESHOLDS["otsu"])
             value = method(sketch.values, sketch.counts)
-        found.append(min(max(value, foreground.min_value), foreground.max_value))
+        clamped = min(max(value, foreground.min_value), foreground.max_value)
+        if foreground.method == "local_std" and clamped != foreground.stated:
+            window = (2 * foreground.radius + 1) ** 2
+            if not is_separated(sketch.values, sketch.counts, value, window):
+                clamped = foreground.nowhere
+        found.append(clamped)
     return tuple(found)
 
 
@@ -128,9 +133,10 @@ def with_contrast(
     One that had to be lowered to `max_value` (of dark foreground: raised to `min_value`) stays:
     then it is stated that what is beyond is foreground, be it all of an image.
     """
-    stated = foreground.min_value if foreground.is_dark else foreground.max_value
+    if foreground.method == "local_std":
+        return tuple(thresholds)  # which `find_thresholds` has tested
     return tuple(
-        threshold if own.has_contrast or threshold == stated else foreground.nowhere
+        threshold if own.has_contrast or threshold == foreground.stated else foreground.nowhere
         for threshold, own in zip(thresholds, joins, strict=True)
     )
 
@@ -153,11 +159,9 @@ def _score(
         thresholds = find_thresholds(foreground, sketch_signals(source, planes))
         settled = replace(foreground, thresholds=thresholds)
     joins = [NO_JOINS] * len(settled.thresholds)
-    # Windows of a standard deviation that share pixels agree, noise or not.
-    step = 2 * foreground.radius + 1 if foreground.method == "local_std" else 1
     for _, _, signals in planes:
         for number, (signal, threshold) in enumerate(zip(signals, settled.thresholds, strict=True)):
-            passed = settled.passes(signal[::step, ::step], threshold)
+            passed = settled.passes(signal, threshold)
             joins[number] += joins_of(passed)
     if not foreground.thresholds:
         settled = replace(settled, thresholds=with_contrast(foreground, settled.thresholds, joins))

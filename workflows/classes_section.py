@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
@@ -108,6 +108,13 @@ def read_class_tables(value: Any) -> dict[str, AnyClass]:
                 problems += [Problem(f"{name}.{p.key}", p.text) for p in wrong]
     refuse(problems)
     return found
+
+
+def class_keys() -> Iterator[str]:
+    """Yield every key of every kind, as "classes.KIND.KEY"."""
+    for name, kind in _KINDS.items():
+        for key, field in kind.model_fields.items():
+            yield f"classes.{name}.{field.alias or key}"
 
 
 ClassTables = Annotated[dict[str, AnyClass], BeforeValidator(read_class_tables)]

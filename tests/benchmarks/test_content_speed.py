@@ -70,7 +70,7 @@ def ours(table: Path, store: Path, cache: Path, workers: int) -> float:
         "images": {"paths": table.name, "table": {"size": [HEIGHT, WIDTH], "id": "image_id"}},
         "patches": {"size": [HEIGHT, WIDTH]},
         "steps": [{"name": "invert"}, {"name": "max", "scope": "patch"}, CROP],
-        "store": {"shard_bytes": "16 MB"},
+        "store": {"shard_bytes": 1000 * SIDE * SIDE},
     }
     recipe = Recipe.from_dict(tables, table.parent)
     with local_cluster(workers=workers, threads=1) as client:

@@ -13,11 +13,13 @@ from scipy.ndimage import generic_filter
 from skimage import filters
 
 from patchmill.tasks.annotation import AnnotationField
+from patchmill.tasks.contrast import is_separated
 from patchmill.tasks.foreground import Foreground, foreground_mask
 from patchmill.tasks.foreground_scores import score_foreground, sketch_images
 from patchmill.tasks.foreground_signals import local_std, saturation_of
 from patchmill.tasks.foreground_windows import ForegroundMask
 from patchmill.tasks.resolution import Resolution, as_level, rescaled
+from patchmill.tasks.sketch import sketch
 from patchmill.tasks.source import SourceError
 
 SIZE = (1, 16, 16)
@@ -449,3 +451,19 @@ def test_a_real_camera_without_light_has_none(data_folder, described):
         made = Foreground(file.source.kind.resolution, file.source.kind.segment, method, (0,))
         file.source = replace(file.source, foreground=made)
         assert not scored(file, windows(512, 512)).fractions.any()
+
+
+@pytest.mark.parametrize("radius", [1, 2, 4, 8, 16])
+def test_deviations_of_noise_are_not_separated_and_those_of_crowded_cells_are(radius):
+    rng = np.random.default_rng(radius)
+    noise = rng.poisson(200, (2, 400, 400)).astype(np.float32)
+    cells = np.zeros((400, 400), np.uint8)
+    for y, x in rng.integers(0, 400, (120, 2)).tolist():
+        cv2.circle(cells, (x, y), 9, 1, -1)
+    crowded = noise[0] + cells * rng.normal(0, 40, cells.shape).astype(np.float32)
+    found = []
+    for plane in (*noise, crowded):
+        own = sketch(local_std(plane, radius))
+        threshold = filters.threshold_otsu(local_std(plane, radius))
+        found.append(is_separated(own.values, own.counts, threshold, (2 * radius + 1) ** 2))
+    assert found == [False, False, True]

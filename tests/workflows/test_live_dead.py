@@ -11,6 +11,7 @@ import pytest
 import zarr
 
 from patchmill.reader import open_store
+from patchmill.reader.errors import PatchmillError
 from patchmill.reader.loader import Loader
 from patchmill.workflows.demo import run_demo
 from patchmill.workflows.plate import CLASSES
@@ -64,6 +65,11 @@ def test_masks_agree_with_the_truth(demo, masks_and_truth, number):
             assert np.sum((found & true)[here]) / np.sum((found | true)[here]) > 0.8
 
 
+def test_a_plate_without_its_truth_is_an_error(demo, tmp_path):
+    with pytest.raises(PatchmillError, match=r"_classes\.png: the truth is gone"):
+        agreement(open_store(demo / "demo.zarr"), tmp_path)
+
+
 def test_patches_without_cells_are_left_out_and_no_others(demo):
     store = open_store(demo / "demo.zarr")
     columns = zarr.open_group(demo / "demo.zarr", mode="r")["candidates"]
@@ -84,6 +90,7 @@ def scores(demo):
     store = open_store(demo / "demo.zarr")
     train, test = (store.select(split=split) for split in ("train", "test"))
     assert not set(train.column("well")) & set(test.column("well"))
+    assert store.channels[0] == "brightfield"  # which is all that `bright_field` gives
     true = test.read(range(len(test)))["masks/cells"]
     guesses = {
         "all background": np.zeros_like(true),

@@ -1,8 +1,9 @@
-"""The memory that a plan foresees, against what a task takes: averages, projections, large patches.
+"""The memory that a plan foresees, against what a task takes: of averages, projections, steps, masks.
 
 Of noise, which no codec makes smaller; of plain windows of TIFFs see `test_cost.py`.
 """
 
+import json
 import threading
 import tracemalloc
 from contextlib import nullcontext
@@ -13,10 +14,13 @@ import pytest
 import tifffile
 import zarr
 
-from patchmill.tasks.cut import ShardSpec, cut_shard
-from patchmill.tasks.shard import ShardFile
+from patchmill.tasks.cut import cut_shard
 from patchmill.workflows import Recipe, plan
+from patchmill.workflows.bound_steps import bind_steps
+from patchmill.workflows.create import create_store
+from patchmill.workflows.cut import shard_spec
 from patchmill.workflows.peak import peak_bytes
+from patchmill.workflows.run_folder import run_folder_of
 
 UM = 0.25
 
@@ -51,14 +55,48 @@ def folder(tmp_path_factory, noise):
     write_zarr(folder / "stack.zarr", stack, (1, 256, 256))
     write_zarr(folder / "deep.zarr", stack, (10, 256, 256))
     np.save(folder / "stack.npy", stack)
+    write_tiff(folder / "floats.tif", noise(2048, 2048, dtype="float32"), tile=(256, 256))
+    write_tiff(folder / "flat.tif", 100 + plane % 1000 + 1)
+    write_tiff(folder / "mask.tif", (plane % 2).astype(np.uint8), tile=(256, 256))
+    write_tiff(folder / "labels.tif", plane.astype(np.float64), rowsperstrip=64)
+    (folder / "cells.geojson").write_text(json.dumps(polygons(3000)))
     return folder
 
 
-def first_shard(found):
-    """Return the corners (t, z, y, x) of a plan's first shard, which is as big as any."""
-    rows = found.shard_rows(0)
-    columns = {name: values[rows] for name, values in found.rows.columns.items()}
-    return np.stack([columns[axis].astype(np.int64) for axis in "tzyx"], axis=1)
+def polygons(count):
+    """Return so many squares as QuPath exports them."""
+    rng = np.random.default_rng(0)
+    features = []
+    for y, x in rng.integers(0, 2000, (count, 2)).tolist():
+        ring = [[x, y], [x + 40, y], [x + 40, y + 40], [x, y + 40], [x, y]]
+        geometry = {"type": "Polygon", "coordinates": [ring]}
+        properties = {"classification": {"name": "cell"}}
+        features.append({"type": "Feature", "geometry": geometry, "properties": properties})
+    return {"type": "FeatureCollection", "features": features}
+
+
+def peaks_of(tables, folder, tmp_path, client):
+    """Return what is foreseen for a task, and what it takes of a plan's first shard."""
+    connect = lambda: nullcontext(client)  # noqa: E731
+    found = plan(Recipe.from_dict(tables, folder), connect)
+    bound = bind_steps(found, connect)
+    run = run_folder_of(tmp_path / "s.zarr")
+    run.clear_tmp()
+    create_store(bound, run)
+    shard = shard_spec(bound, run, 0, frozenset())
+    peaks = []
+
+    def measure():
+        # A thread of its own, which has no buffers from other tests.
+        tracemalloc.start()
+        cut_shard(shard)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+
+    thread = threading.Thread(target=measure)
+    thread.start()
+    thread.join()
+    return found.cost.peak_bytes, peaks[0]
 
 
 STACK = {"z": "stack", "size": [8, 128, 128], "stride": [4, 64, 64]}
@@ -101,31 +139,67 @@ def test_it_is_foreseen_and_not_exaggerated(folder, tmp_path, client, file, patc
     }
     if file.endswith(".npy"):
         tables["images"]["axes"] = "ZYX"
-    found = plan(Recipe.from_dict(tables, folder), lambda: nullcontext(client))
-    corners = first_shard(found)
-    shard = ShardSpec(
-        shard=0,
-        target=ShardFile(str(tmp_path / "c.0"), str(tmp_path)),
-        patch=found.patch,
-        options=found.recipe.images.options,
-        images=(0,),
-        sources=(found.images[0].source,),
-        source=np.zeros(len(corners), np.int32),
-        corners=corners,
-    )
-    peaks = []
+    foreseen, taken = peaks_of(tables, folder, tmp_path, client)
+    assert taken <= foreseen <= 2 * taken
 
-    def measure():
-        # A thread of its own, which has no buffers from other tests.
-        tracemalloc.start()
-        cut_shard(shard)
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
 
-    thread = threading.Thread(target=measure)
-    thread.start()
-    thread.join()
-    assert peaks[0] <= found.cost.peak_bytes <= 2 * peaks[0]
+GAUSSIAN = {"name": "gaussian", "sigma_px": 2}
+OPENING = {"name": "background", "method": "opening", "radius_px": 50}
+LIGHT = {"name": "illumination", "flat": "flat.tif", "dark": 100}
+RANGE = {"name": "percentile", "scope": "all", "from": "all", "to": [0, 1]}
+HOT, GEOMETRY = {"name": "hot_pixels"}, {"name": "geometry"}
+CROP = {"name": "crop_to_content", "size": [64, 64], "threshold": 100, "empty": "whole"}
+FLOATS = {"dtype": "float32"}
+CLASSES = {0: "background", 1: "cell"}
+TILED = {"masks": {"cells": {"path": "mask.tif", "classes": CLASSES}}}
+NUCLEI = {"labels": {"nuclei": {"path": "labels.tif"}}}
+RULES = [{"class": "cell", "channel": "c0", "above": 40_000}]
+MADE = {"from": "thresholds", "classes": CLASSES, "rules": RULES}
+PAINTED = {"from": "geojson", "path": "cells.geojson", "classes": {1: "cell"}}
+
+
+@pytest.mark.parametrize(
+    ("file", "patches", "more"),
+    [
+        ("tiles.tif", {"stride": 128}, {"steps": [GAUSSIAN]}),
+        ("tiles.tif", {}, {"steps": [OPENING]}),
+        ("tiles.tif", {"margin_px": 30}, {"steps": [OPENING, GAUSSIAN]}),
+        ("tiles.tif", {"size": 1024}, {"steps": [OPENING]}),
+        ("strips.tif", {}, {"steps": [LIGHT, RANGE], "store": FLOATS}),
+        ("tiles.tif", {"size": 128, "stride": 40}, {"steps": [RANGE], "store": FLOATS}),
+        ("floats.tif", {}, {}),
+        ("floats.tif", {"mpp": 0.6, "stride": 64}, {"steps": [GAUSSIAN]}),
+        ("stack.zarr", {"z": "max", "size": 128, "stride": 64}, {"steps": [HOT, GEOMETRY, CROP]}),
+        ("deep.zarr", {"z": "mean", "size": 128, "stride": 64}, {"steps": [HOT, OPENING]}),
+        ("stack.zarr", {"z": "max", "size": 500}, {"steps": [HOT]}),
+        ("tiles.tif", {"mpp": 0.6, "stride": 64}, {"steps": [HOT, GAUSSIAN]}),
+        ("pyramid.tif", {"mpp": 0.6, "stride": 64}, {"steps": [OPENING]}),
+        ("stack.zarr", STACK, {"steps": [GAUSSIAN]}),
+        ("tiles.tif", {"stride": 128}, TILED),
+        ("tiles.tif", {"mpp": 0.6, "stride": 64}, TILED),
+        ("tiles.tif", {"stride": 128}, NUCLEI),
+        ("tiles.tif", {"stride": 128}, TILED | NUCLEI | {"steps": [GAUSSIAN]}),
+        ("tiles.tif", {}, {"masks": {"cells": MADE | {"min_area_px": 9}}}),
+        ("tiles.tif", {}, {"masks": {"cells": MADE | {"scope": "image", "min_area_px": 9}}}),
+        ("tiles.tif", {}, {"labels": {"cells": {"from": "thresholds", "rules": RULES}}}),
+        (
+            "tiles.tif",
+            {"mpp": 0.5, "stride": 64},
+            {"masks": {"cells": MADE | {"scope": "image", "fill_holes": True}}},
+        ),
+        ("tiles.tif", {"stride": 128}, {"masks": {"cells": PAINTED}}),
+    ],
+    ids=str,
+)
+def test_of_steps_and_masks_too(folder, tmp_path, client, file, patches, more):
+    tables = {
+        "images": {"paths": file, "voxel_um": [1.0, UM, UM]},
+        "patches": {"size": 256, **patches},
+        **more,
+    }
+    foreseen, taken = peaks_of(tables, folder, tmp_path, client)
+    print(f"RATIO {foreseen/taken:.2f} {foreseen/1e6:.0f} {taken/1e6:.0f} {file} {patches} {str(more)[:150]}")
+    assert taken <= foreseen <= 2 * taken
 
 
 def test_files_on_servers_keep_blocks(folder, client):

@@ -1,19 +1,19 @@
 import json
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from patchmill.tasks.opened import OpenImage
-from patchmill.tasks.source import SourceError
-from patchmill.tasks.survey import describe
+from patchmill.workflows.annotations_section import LABELS, MASKS, annotation_keys
+from patchmill.workflows.classes_section import class_keys
 from patchmill.workflows.dtypes import is_widening
 from patchmill.workflows.problems import known_keys
 from patchmill.workflows.recipe import Recipe, RecipeError
+from patchmill.workflows.step_recipe import StepRecipe
+from patchmill.workflows.steps_section import step_keys
 
-README = Path(__file__).parents[2] / "workflows" / "README.md"
 PATTERN = r"(?P<well>[A-P]\d\d)_s(?P<site>\d+)_w(?P<channel>\d)"
 FULL = r"""
 seed = 3
@@ -128,6 +128,7 @@ EVERY = {
         "dataset": "t0/channel 1",
         "palette": "colour",
         "voxel_um": [2.0, 0.5, 0.25],
+        "saturation": 4095.0,
         "table": {"size": [137, 236], "id": "name", "pixels": "image"},
         "max_pixels": 10**12,
         "max_segment_bytes": "2 GiB",
@@ -146,10 +147,194 @@ EVERY = {
         "allow_mixed_mpp": True,
     },
     "metadata": {"table": "p.csv", "on": {"Well": "well"}, "missing": "empty", "wells": "well"},
+    "foreground": {
+        "method": "local_std",
+        "channel": ["DAPI"],
+        "min_value": 3.0,
+        "max_value": 90.0,
+        "by": ["well"],
+        "dark": True,
+        "radius_px": 16.0,
+        "closing_px": 8.0,
+        "min_area_px": 400.0,
+        "max_hole_px": 300.0,
+        "pixels": 10**5,
+        "min_foreground_fraction": 0.1,
+        "max_foreground_fraction": 0.9,
+    },
+    "filters": {
+        "focus": {"channel": "DAPI", "min": 50.0, "max": 1e6},
+        "brightness": {"channel": ["DAPI", "GFP"], "min": 120.0, "max": 9e3},
+        "saturation": {"channel": ["R", "G", "B"], "min": 0.05, "max": 0.9},
+        "clipped": {"channel": "GFP", "min": 0.001, "max": 0.01},
+    },
+    "masks": {
+        "a": {
+            "from": "files",
+            "path": "{folder}/{stem}.png",
+            "axes": "YXS",
+            "dataset": "a",
+            "reader": "package.module:function",
+            "factor": 4.0,
+            "missing_mask": "background",
+            "classes": {"0": "background", "7": "live"},
+            "ignore": 9,
+            "colours": {"live": [0, 255, 0], "ignore": [1, 2, 3]},
+            "unknown": "ignore",
+        },
+        "b": {
+            "from": "files",
+            "column": "mask",
+            "channel": "cells",
+            "mpp": 0.5,
+            "missing_mask": "ignore",
+            "classes": {"1": "live"},
+            "unknown": "raise",
+        },
+        "c": {
+            "from": "thresholds",
+            "classes": {"0": "background", "2": "live"},
+            "ignore": 3,
+            "rules": [{"class": "live", "channel": "GFP", "above": 3.0, "below": 9.0}],
+            "scope": "image",
+            "opening_px": 2,
+            "fill_holes": True,
+            "min_area_px": 40,
+            "connectivity": "edges",
+            "max_image_pixels": 10**6,
+        },
+        "d": {
+            "from": "geojson",
+            "path": "{id}.geojson",
+            "classes": {"0": "background", "1": "Tumor"},
+            "ignore": 4,
+            "order": ["Tumor", "background"],
+            "outside": "background",
+            "unknown": "ignore",
+            "property": "name",
+            "other_geometries": "skip",
+            "missing_mask": "ignore",
+        },
+    },
+    "labels": {
+        "a": {
+            "from": "files",
+            "path": "{folder}/{stem}.png",
+            "axes": "CYX",
+            "dataset": "0",
+            "reader": "package.module:function",
+            "channel": 1,
+            "factor": 2.0,
+            "missing_mask": "background",
+            "dtype": "uint64",
+        },
+        "b": {"from": "files", "column": "label", "mpp": 0.25},
+        "c": {
+            "from": "thresholds",
+            "rules": [{"class": "x", "channel": "GFP", "below": 9.0}, {"channel": "A", "above": 1.0}],
+            "scope": "image",
+            "opening_px": 2,
+            "fill_holes": True,
+            "min_area_px": 40,
+            "connectivity": "edges",
+            "max_image_pixels": 10**6,
+            "dtype": "uint8",
+        },
+        "d": {
+            "from": "geojson",
+            "column": "polygons",
+            "only": ["Tumor"],
+            "property": "name",
+            "other_geometries": "skip",
+            "missing_mask": "background",
+            "dtype": "uint16",
+        },
+    },
+    "classes": {
+        "kind": {
+            "from": "mask",
+            "mask": "a",
+            "rule": "presence",
+            "min_fraction": 0.01,
+            "order": ["live"],
+        },
+        "drug": {"from": "column", "column": "drug", "order": ["none", "x"]},
+    },
+    "steps": [
+        {
+            "name": "illumination",
+            "channels": ["DAPI"],
+            "flat": "estimate",
+            "dark": {"DAPI": 100, "GFP": "dark.tif"},
+            "by": "plate",
+            "where": "role == 'control'",
+            "from": "all",
+            "min_fields": 20,
+            "max_fields": 200,
+            "degree": 5,
+            "max_field_px": 10**6,
+            "allow_pyramids": True,
+            "pedestal": 50.0,
+        },
+        {"name": "hot_pixels", "size_px": 5, "threshold": 9.0, "min_noise": 2.0},
+        {"name": "hot_pixels", "threshold_counts": 200.0},
+        {"name": "geometry"},
+        {"name": "median", "size_px": 5},
+        {"name": "gaussian", "sigma_px": 1.5},
+        {"name": "invert", "top": 4095.0},
+        {"name": "background", "method": "constant", "value": 100.0, "pedestal": 7.0},
+        {"name": "background", "method": "opening", "radius_px": 50, "shrink": 5},
+        {
+            "name": "background",
+            "method": "rolling_ball",
+            "radius_px": 50,
+            "shrink_by": "min",
+            "height": 9.0,
+        },
+        {"name": "background", "method": "percentile", "percentile": 2.0, "scope": "image"},
+        {
+            "name": "percentile",
+            "low": 1.0,
+            "high": 99.0,
+            "by": ["plate"],
+            "where": "role == 'control'",
+            "from": ["train", "val"],
+            "foreground": True,
+            "statistics": "all",
+            "to": [0, 1],
+            "clip": False,
+        },
+        {"name": "gamma", "gamma": 0.5, "range": [0, 1]},
+        {"name": "clip", "low": 0.1, "high": 0.9},
+        {"name": "log", "offset": 2.0, "base": "10"},
+    ],
     "split": {"fractions": {"val": 0.2, "train": 0.8}, "stratify": "drug"},
     "store": {"codec": "zstd", "level": 9, "shard_bytes": "1 GB", "dtype": "float32"},
 }
 IMAGES = EVERY["images"]
+#: The keys of statistics, but for `scope`, which excludes `by`.
+MEASURED = {
+    "by": ["plate"],
+    "where": "role == 'control'",
+    "from": "all",
+    "foreground": True,
+    "statistics": 32,
+}
+TO_RANGE = ("min_max", "max")
+CROP = {
+    "name": "crop_to_content",
+    "size": [128, 96],
+    "threshold": 80.0,
+    "channel": "DAPI",
+    "ignore_edge_px": 5,
+    "margin_px": [[10, 9], 13],
+    "noise": 28.0,
+    "fill": 1.0,
+    "keep_aspect": False,
+    "pad_px": 16,
+    "interpolation": "linear",
+    "empty": "blank",
+}
 #: Tables in place of those, with what they do not have or say otherwise.
 OTHERWISE = [
     {},
@@ -160,6 +345,22 @@ OTHERWISE = [
     {"patches": {"size": 64, "z": 0, "mpp": 1, "t": "mean"}},
     {"patches": {"size": [1, 64, 64], "z": "stack", "voxel_um": 0.5}},
     {"images": {"paths": "*"}, "metadata": None, "split": {"folds": 2, "blocks_px": 9}},
+    {"patches": {"size": 64, "at": "random", "count": 9, "max_per_image": 5}},
+    {"patches": {"size": 64, "at": "objects", "objects": "a", "min_area_px": 3, "max_area_px": 9}},
+    {"patches": {"size": 64, "at": "points", "points": "p.csv", "points_unit": "um"}},
+    {"patches": {"size": 64, "at": "points", "points": "p.csv", "points_missing": "skip"}},
+    {"patches": {"size": 64, "keep_background": 0.1}},
+    {"foreground": {"method": "fixed", "value": 300.0, "closing_um": 5.0, "min_area_um2": 50.0}},
+    {"foreground": {"method": "percentile", "percentile": 90.0, "max_hole_um2": 50.0}},
+    {"foreground": {"method": "local_std", "radius_um": 5.0}},
+    {"foreground": {"method": "mask", "mask": "masks.a", "classes": ["live"]}},
+    {"foreground": None, "filters": {"focus": {"max": 9.0}, "clipped": None}},
+    {"steps": [{"name": name, **MEASURED, "to": [0, 1], "clip": False} for name in TO_RANGE]},
+    {"steps": [{"name": "z_score", **MEASURED}]},
+    {"steps": [{"name": "background", "method": "percentile", **MEASURED}]},
+    {"steps": [{"name": "max", "scope": "patch"}, {"name": "z_score", "scope": "image"}]},
+    {"steps": [{"name": name, "scope": "all"} for name in ("percentile", "min_max")]},
+    {"steps": [CROP]},
 ]
 
 
@@ -172,26 +373,65 @@ def test_canonical_comes_back(other):
     assert json.dumps(again.canonical(), sort_keys=True) == text
 
 
+def keys_of(tables) -> Iterator[str]:
+    """Yield the keys in tables of a recipe, those of steps and masks by their kind."""
+    for name, table in tables.items():
+        if name == "seed":
+            yield name
+        elif name == "steps":
+            for step in table:
+                own = set(step) - set(StepRecipe.model_fields)
+                yield from (f"steps.{step['name']}.{key}" for key in own)
+        elif name in ("masks", "labels", "classes"):
+            for own in table.values():
+                yield from (f"{name}.{own.get('from', 'files')}.{key}" for key in own)
+        else:
+            yield from (f"{name}.{key}" for key in table or ())
+            nested = {"images": ("table",), "filters": (table or {}) if name == "filters" else ()}
+            for key in nested.get(name, ()):
+                yield from (f"{name}.{key}.{own}" for own in (table or {}).get(key) or ())
+
+
+def every_key() -> set[str]:
+    """Return the keys of a recipe, those of steps, masks, label maps and classes by their kind."""
+    return {
+        *(key for key in known_keys(Recipe) if "." in key or key == "seed"),
+        *(f"steps.{key}" for key in step_keys()),
+        *annotation_keys(),
+        *class_keys(),
+    }
+
+
 def test_canonical_says_every_key():
     """With its default, too: a store says what it was made with, whatever later versions do."""
     bare = {"images": {"paths": "*.tif"}, "patches": {"size": 8}}
     content = Recipe.from_dict(bare).canonical()
-    said = {f"{name}.{key}" for name in ("images", "patches", "store") for key in content[name]}
+    tables = ("images", "patches", "store")
+    said = {f"{name}.{key}" for name in tables for key in content[name]}
     keys = {key for key in known_keys(Recipe) if key.count(".") == 1}
-    assert said == {k for k in keys if not k.startswith(("metadata.", "split."))} - SECRET
-    assert (content["metadata"], content["split"], content["images"]["manifest"]) == (None,) * 3
+    assert said == {key for key in keys if key.startswith(tables)} - SECRET
+    none = ("metadata", "split", "foreground", "filters")
+    assert [content[name] for name in none] == [None] * 4
+    assert [content[name] for name in ("masks", "labels", "classes", "steps")] == [{}, {}, {}, []]
+    assert content["images"]["manifest"] is None
     assert content["patches"]["margin_px"] == 0
     written = {**bare, "patches": {"size": 8, "stride": 8, "z": "each", "margin_px": 0}}
     assert Recipe.from_dict(written).canonical() == content
 
 
+def test_canonical_says_every_key_of_every_kind():
+    content = Recipe.from_dict(EVERY).canonical()
+    for number, step in enumerate(content["steps"]):
+        assert set(step) >= set(EVERY["steps"][number]) | set(StepRecipe.model_fields)
+    for table, kinds in (("masks", MASKS), ("labels", LABELS)):
+        for own in content[table].values():
+            fields = kinds[own["from"]].model_fields.items()
+            assert set(own) == {field.alias or key for key, field in fields}
+
+
 def test_every_key_comes_back_above():
-    tried = {"seed", *(f"images.table.{key}" for key in EVERY["images"]["table"])}
-    for tables in (EVERY, *OTHERWISE):
-        tried |= {
-            f"{name}.{key}" for name in tables if name != "seed" for key in tables[name] or ()
-        }
-    assert tried == {k for k in known_keys(Recipe) if "." in k or k == "seed"} - SECRET
+    tried = {key for tables in (EVERY, *OTHERWISE) for key in keys_of(tables)}
+    assert tried == every_key() - SECRET
 
 
 @pytest.mark.parametrize("table", ["images", "store"])
@@ -482,41 +722,3 @@ def test_widening():
     assert not is_widening("uint32", "float32")
     assert not is_widening("uint64", "float64")
     assert not is_widening("float32", "uint16")
-
-
-def test_readme_documents_every_key():
-    documented = set(re.findall(r"^\| `([a-z0-9_.]+)` \|", README.read_text("utf-8"), re.MULTILINE))
-    leaves = {
-        key
-        for key in known_keys(Recipe)
-        if key not in {"images", "patches", "metadata", "split", "store"}
-    }
-    assert documented == leaves
-
-
-def test_readme_examples_are_recipes():
-    blocks = re.findall(r"```toml\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
-    assert len(blocks) > 3
-    for block in blocks:
-        Recipe.from_dict(tomllib.loads(block))
-
-
-def test_readme_reader_opens(tmp_path, monkeypatch):
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text("utf-8"), re.DOTALL)
-    (code,) = (block for block in blocks if "def open_raw" in block)
-    (tmp_path / "mylab.py").write_text(code)
-    monkeypatch.syspath_prepend(tmp_path)
-    pixels = np.random.default_rng(0).integers(0, 999, (2, 1040, 1388)).astype("uint16")
-    path = tmp_path / "a.raw"
-    path.write_bytes(bytes(512) + pixels.tobytes())
-    options = make({"reader": "mylab:open_raw"}).images.options
-    info = describe(str(path), options)
-    assert (info.shape, info.channels) == ((1, 2, 1, 1040, 1388), ("DAPI", "GFP"))
-    assert info.voxel_um[1:] == (0.65, 0.65)
-    whole = tuple(slice(0, n) for n in info.shape)
-    region = (*whole[:3], slice(0, 1024), slice(1024, 1388))
-    found = OpenImage(str(path), options).read(0, 0, region)
-    np.testing.assert_array_equal(found[0, :, 0], pixels[:, :1024, 1024:])
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(SourceError, match=r"a\.raw: cannot be opened"):
-        describe(str(path), options)
