@@ -41,6 +41,10 @@ class Field:
         "lz4", "zstd" or "none"; "zarr" where only zarr knows.
     level
         Of the compression.
+    classes
+        Of a mask, each number with the name of its class.
+    ignore
+        Of a mask, the number of pixels that are of no class: padded, or not annotated.
     is_fast
         Whether it is laid out as format 1 says; otherwise it is read through zarr, and its
         `rows_per_shard` are those of a file.
@@ -54,6 +58,8 @@ class Field:
     codec: str
     level: int
     is_fast: bool = True
+    classes: tuple[tuple[int, str], ...] = ()
+    ignore: int | None = None
 
     @property
     def patch_nbytes(self) -> int:
@@ -104,7 +110,19 @@ def parse_field(name: str, meta: dict[str, Any]) -> Field | None:
     dtype = np.dtype(meta["data_type"]).newbyteorder("<")
     if found != _layout(shape, rows_per_shard, field_codecs(dtype, codec, level)):
         return None
-    return Field(name, tuple(shape), dtype, rows, rows_per_shard, codec, level)
+    return Field(
+        name, tuple(shape), dtype, rows, rows_per_shard, codec, level, True, *_classes(meta)
+    )
+
+
+def _classes(meta: dict[str, Any]) -> tuple[tuple[tuple[int, str], ...], int | None]:
+    """Return the classes of a mask and its ignore value; none of other arrays."""
+    said = meta.get("attributes", {})
+    classes, ignore = said.get("classes", {}), said.get("ignore")
+    if not isinstance(classes, dict) or not all(isinstance(n, int) for n in classes.values()):
+        return (), None
+    numbered = sorted((number, name) for name, number in classes.items())
+    return tuple(numbered), ignore if isinstance(ignore, int) else None
 
 
 def _compression(codecs: list[dict[str, Any]]) -> tuple[str, int]:

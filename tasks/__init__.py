@@ -105,6 +105,7 @@ step_filters.py         median, Gaussian, inversion
 step_background.py      subtracts a background
 step_scale.py           maps channels by numbers of their own: to a range, to a mean and deviation
 step_curve.py           gamma, clip, logarithm
+step_stain.py           gives the colours of a slide the mean and deviation of a reference
 step_call.py            calls a function of the user's own
 call_check.py           the task that tries it on a small region
 users_own.py            functions of the user's own, imported by name

@@ -50,8 +50,12 @@ class AnnotationField:
 class Annotation(Protocol):
     """Where one field of one image comes from; travels to the workers."""
 
-    def held_bytes(self, source: ImageSource, patch: PatchSpec) -> int:
-        """Return the memory that `cut` takes beside the windows and what they are cut from."""
+    def held_bytes(self, source: ImageSource, patch: PatchSpec, rows: int) -> int:
+        """Return the memory that `cut` takes for so many windows at most, beside them."""
+        ...
+
+    def kept_bytes(self, source: ImageSource, patch: PatchSpec) -> int:
+        """Return the memory that a process may keep of the image for other tasks."""
         ...
 
     def cut(

@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from .patches import PatchSpec
 
 
+#: What may be held of a file at once. Where it is reached, segments that two groups of windows
+#: share are decoded twice.
+BATCH_BYTES = 1 << 26
+#: Of each pixel along an axis of a window, while it is found out where it lies in the file.
+PLACE_BYTES = 64
+
+
 @dataclass(frozen=True, eq=False)
 class FileAnnotation:
     """A file; an `Annotation`.
@@ -50,11 +57,32 @@ class FileAnnotation:
         """What it is made from: relative paths, and what tells them from their later selves."""
         return ((self.relative, self.file.identities[0]),)
 
-    def held_bytes(self, source: ImageSource, patch: PatchSpec) -> int:
+    def held_bytes(self, source: ImageSource, patch: PatchSpec, rows: int) -> int:
         """Return the memory that `cut` takes, see `Annotation.held_bytes`."""
         kind = self.file.kind
         # A segment as it is stored, as it is decoded, and copied out of there.
-        return kind.held_bytes + 3 * math.prod(kind.segment) * kind.dtype.itemsize
+        held = kind.held_bytes + 3 * math.prod(kind.segment) * kind.dtype.itemsize
+        windows = min(rows, self._windows_at_once(source, patch))
+        return held + windows * self._window_bytes(source, patch)
+
+    def kept_bytes(self, source: ImageSource, patch: PatchSpec) -> int:
+        """Return that nothing is kept."""
+        return 0
+
+    def _window_bytes(self, source: ImageSource, patch: PatchSpec) -> int:
+        """Return what is held of the file for each window, at most."""
+        nbytes = len(self.file.kind.planes[0]) * self.file.kind.dtype.itemsize
+        places = 0
+        for own, scale, length in zip(
+            source.kind.resolution.scale, self.scale, patch.stored_size, strict=True
+        ):
+            # Where a centre lies on an edge, the pixels on both sides.
+            nbytes *= length if own == scale else 2 * length
+            places += length
+        return nbytes + PLACE_BYTES * places
+
+    def _windows_at_once(self, source: ImageSource, patch: PatchSpec) -> int:
+        return max(1, BATCH_BYTES // self._window_bytes(source, patch))
 
     def cut(
         self,
@@ -70,14 +98,18 @@ class FileAnnotation:
         times = corners[:, 0] if len(self.file.kind.planes) > 1 else np.zeros_like(corners[:, 0])
         path = self.file.paths[0]
         try:
-            pixels = read_nearest(self.file, self.options, times, runs, patch.stored_size)
             cut = blank_windows(len(corners), patch.stored_size, field)
-            for window, found, (z, y, x) in zip(cut, pixels, runs, strict=True):
-                own = found[:, z.held, y.held, x.held]
-                if own.size:
-                    numbers = self.values(path, own, field)
-                    each = (z.each, y.each, x.each)
-                    window[z.own, y.own, x.own] = most_frequent(numbers, each)
+            at_once = self._windows_at_once(source, patch)
+            for start in range(0, len(corners), at_once):
+                part = slice(start, start + at_once)
+                own = times[part], runs[part], patch.stored_size
+                pixels = read_nearest(self.file, self.options, *own)
+                for window, found, (z, y, x) in zip(cut[part], pixels, runs[part], strict=True):
+                    held = found[:, z.held, y.held, x.held]
+                    if held.size:
+                        numbers = self.values(path, held, field)
+                        each = (z.each, y.each, x.each)
+                        window[z.own, y.own, x.own] = most_frequent(numbers, each)
         except SourceError as error:
             text, detail = (
                 part.replace(path, self.relative) for part in (error.text, error.detail)
@@ -125,8 +157,12 @@ class BlankAnnotation:
         """None."""
         return ()
 
-    def held_bytes(self, source: ImageSource, patch: PatchSpec) -> int:
+    def held_bytes(self, source: ImageSource, patch: PatchSpec, rows: int) -> int:
         """Return that it takes no memory."""
+        return 0
+
+    def kept_bytes(self, source: ImageSource, patch: PatchSpec) -> int:
+        """Return that nothing is kept."""
         return 0
 
     def cut(

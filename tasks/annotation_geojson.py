@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .annotation import AnnotationField
 from .annotation_file import blank_windows
-from .geojson_file import MAX_KEPT_BYTES, open_geojson
+from .geojson_file import open_geojson
 from .held_windows import held_windows
 from .image import ImageOptions
 from .patches import PatchSpec
@@ -66,8 +66,8 @@ class GeoJsonFile:
 
     @property
     def held_bytes(self) -> int:
-        """Memory that a process takes for files: to read this one, and what is kept of others."""
-        return MAX_KEPT_BYTES + _TEXT_BYTES * self.identity.size_bytes
+        """Memory that a process takes to read it, and may keep of it."""
+        return _TEXT_BYTES * self.identity.size_bytes
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,12 @@ class GeoJsonMask:
         """What it is made from: relative paths, and what tells them from their later selves."""
         return ((self.file.relative, self.file.identity),)
 
-    def held_bytes(self, source: ImageSource, patch: PatchSpec) -> int:
+    def held_bytes(self, source: ImageSource, patch: PatchSpec, rows: int) -> int:
         """Return the memory that a process takes for it, at most, beside the windows."""
+        return self.file.held_bytes
+
+    def kept_bytes(self, source: ImageSource, patch: PatchSpec) -> int:
+        """Return the memory that a process may keep of the file."""
         return self.file.held_bytes
 
     def cut(
@@ -149,8 +153,12 @@ class GeoJsonLabels:
         """What it is made from: relative paths, and what tells them from their later selves."""
         return ((self.file.relative, self.file.identity),)
 
-    def held_bytes(self, source: ImageSource, patch: PatchSpec) -> int:
+    def held_bytes(self, source: ImageSource, patch: PatchSpec, rows: int) -> int:
         """Return the memory that a process takes for it, at most, beside the windows."""
+        return self.file.held_bytes
+
+    def kept_bytes(self, source: ImageSource, patch: PatchSpec) -> int:
+        """Return the memory that a process may keep of the file."""
         return self.file.held_bytes
 
     def cut(

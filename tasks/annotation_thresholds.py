@@ -8,6 +8,7 @@ the same pixels that patches are cut from, and windows that overlap agree.
 from __future__ import annotations
 
 import hashlib
+import math
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -30,8 +31,9 @@ MAX_KEPT_BYTES = 1 << 28
 BAND_PX = 1 << 22
 #: Of each pixel of a whole image while its objects are found, beside a byte for each class.
 _WHOLE_BYTES = 14
-#: Of each number of a band while it is cut, without steps and with them.
-_BAND_BYTES, _STEPPED_BYTES = 20, 40
+#: Of each number of a band while it is cut, beside itself: without steps that need a border, and
+#: with them.
+_BAND_BYTES, _STEPPED_BYTES = 8, 36
 _planes: Kept[NDArray[Any]] = Kept(MAX_KEPT_BYTES)
 
 
@@ -55,22 +57,24 @@ class ThresholdAnnotation:
         """None but the image's own."""
         return ()
 
-    def held_bytes(self, source: ImageSource, patch: PatchSpec) -> int:
-        """Return the memory that a process takes for it, at most, beside the windows.
-
-        Parameters
-        ----------
-        source, patch
-            As in `cut`.
-        """
+    def held_bytes(self, source: ImageSource, patch: PatchSpec, rows: int) -> int:
+        """Return the memory that making a whole image takes, beside the windows."""
         if not self.of_image:
             return 0
         depth, height, width = source.kind.resolution.size
         depth = depth if patch.is_3d else 1
-        # The masks of all classes; what is found, the objects of one class, and truths of these.
-        making = depth * height * width * (len(self.rules.numbers) + _WHOLE_BYTES)
+        # The masks of all classes stay; then bands go, and objects come.
+        masks = depth * height * width * (1 + len(self.rules.numbers))
         band = depth * min(height, _band_rows(source, patch)) * width * patch.channels
-        return MAX_KEPT_BYTES + making + band * (_STEPPED_BYTES if source.steps else _BAND_BYTES)
+        band *= patch.dtype.itemsize + (_STEPPED_BYTES if patch.halo_px else _BAND_BYTES)
+        return masks + max(band, depth * height * width * _WHOLE_BYTES)
+
+    def kept_bytes(self, source: ImageSource, patch: PatchSpec) -> int:
+        """Return the memory that all planes of a whole image take."""
+        if not self.of_image:
+            return 0
+        most = np.dtype(np.uint32).itemsize
+        return len(source.kind.planes) * math.prod(source.kind.resolution.size) * most
 
     def cut(
         self,

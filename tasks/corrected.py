@@ -12,14 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .image import ImageOptions
-from .mirrored import read_mirrored
+from .mirrored import BATCH_BYTES, read_mirrored
 from .read import Take, read_boxes
 from .source import ImageSource
 from .step import Window, halo_of, run_steps
-
-#: What windows of the level may hold at once. Where it is reached, segments that two groups of
-#: windows share are decoded twice.
-BATCH_BYTES = 1 << 26
 
 
 def read_corrected(

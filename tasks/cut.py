@@ -95,7 +95,9 @@ def cut_shard(spec: ShardSpec) -> ShardResult:
         Where an image cannot be read; its `image` says which.
     """
     began = time.perf_counter()
-    records = np.zeros(len(spec.source), record_dtype(spec.patch.dtype, spec.patch.channels, spec.fields))
+    records = np.zeros(
+        len(spec.source), record_dtype(spec.patch.dtype, spec.patch.channels, spec.fields)
+    )
     valid = ~np.isin(np.asarray(spec.images, np.int64)[spec.source], list(spec.void))
     histograms = Histograms(spec.patch.dtype)
     # What annotates a patch is made with it, and compresses well: it is kept until its turn.
@@ -128,7 +130,9 @@ def _chunks(
             continue
         number = int(spec.source[rows[0]])
         try:
-            yield from _image_chunks(spec, spec.sources[number], rows, records, histograms, annotations)
+            yield from _image_chunks(
+                spec, spec.sources[number], rows, records, histograms, annotations
+            )
         except SourceError as error:
             raise SourceError(error.text, spec.images[number], error.detail) from error
 

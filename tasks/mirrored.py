@@ -13,6 +13,10 @@ from .source import ImageSource
 from .step import Pixels
 from .takes import copying
 
+#: What windows that are read at once may hold, beside the last of them. Where it is reached,
+#: segments that two groups of windows share are decoded twice.
+BATCH_BYTES = 1 << 26
+
 
 def read_mirrored(
     source: ImageSource,

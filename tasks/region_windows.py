@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .image import ImageOptions
-from .mirrored import read_mirrored
+from .mirrored import BATCH_BYTES, read_mirrored
 from .scratch import scratch
 from .source import ImageSource
 from .step import Pixels, Step, Window, halo_of, run_steps
@@ -76,16 +76,21 @@ def region_windows(
     regions = _regions(times, starts, size, halo)
     border = np.array([0, halo, halo])
     first = np.array([starts[own].min(axis=0) for own in regions])
-    stop = np.array([starts[own].max(axis=0) for own in regions]) + size
+    sizes = np.array([starts[own].max(axis=0) for own in regions]) + size - first + 2 * border
     of_regions = np.array([times[own[0]] for own in regions])
-    read = read_mirrored(source, options, of_regions, first - border, stop - first + 2 * border)
-    for own, region, (z0, y0, x0) in zip(regions, read, first.tolist(), strict=True):
-        whole = tuple(slice(0, length) for length in region.shape[1:])
-        window = Window(y0 - halo, x0 - halo, shape[1:], whole)  # type: ignore[arg-type]
-        done, _ = run_steps(steps, region, window)
-        for i in own.tolist():
-            z, y, x = (starts[i] - (z0, y0, x0)).tolist()
-            windows[i] = done[:, z : z + size[0], y : y + size[1], x : x + size[2]]
+    ends = np.cumsum(sizes.prod(axis=1) * windows.shape[1] * windows.itemsize)
+    for batch in np.unique(ends // BATCH_BYTES).tolist():
+        chosen = np.flatnonzero(ends // BATCH_BYTES == batch)
+        begin = first[chosen] - border
+        read = read_mirrored(source, options, of_regions[chosen], begin, sizes[chosen])
+        for number, region in zip(chosen.tolist(), read, strict=True):
+            z0, y0, x0 = first[number].tolist()
+            whole = tuple(slice(0, length) for length in region.shape[1:])
+            window = Window(y0 - halo, x0 - halo, shape[1:], whole)  # type: ignore[arg-type]
+            done, _ = run_steps(steps, region, window)
+            for i in regions[number].tolist():
+                z, y, x = (starts[i] - (z0, y0, x0)).tolist()
+                windows[i] = done[:, z : z + size[0], y : y + size[1], x : x + size[2]]
     return windows
 
 

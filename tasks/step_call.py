@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,10 @@ class Call:
     dtype: str
     sha256: str
     halo_px: int = 0
+
+    #: So that it gets windows of one size, whatever a shard holds: nobody knows whether its last
+    #: bits, or all of them, depend on that.
+    is_of_patch: ClassVar[bool] = True
 
     def made_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of what the function must return for pixels of a shape."""

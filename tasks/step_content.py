@@ -112,10 +112,10 @@ class CropToContent:
         edge = self.ignore_edge_px
         height, width = pixels.shape[1:]
         inner = pixels[:, edge : max(edge, height - edge), edge : max(edge, width - edge)]
-        found = (inner > self.threshold).any(axis=0)
+        found: NDArray[np.bool_] = np.any(inner > self.threshold, axis=0)
         spans = []
         for axis, (length, margin) in enumerate(zip((height, width), self.margin_px, strict=True)):
-            content = np.flatnonzero(found.any(axis=1 - axis))
+            content = np.flatnonzero(np.any(found, axis=1 - axis))
             if not content.size:
                 return None
             first, last = edge + int(content[0]), edge + int(content[-1])
@@ -129,11 +129,11 @@ class CropToContent:
         y, x = (full[0] - height) // 2, (full[1] - width) // 2
         if y or x:
             # Alike at both ends: the content stays in the middle, and a pixel may be missing.
-            content = cv2.copyMakeBorder(
-                content, y, y, x, x, cv2.BORDER_CONSTANT, value=self.fill
-            )
+            around = cv2.copyMakeBorder(content, y, y, x, x, cv2.BORDER_CONSTANT, value=self.fill)
+            content = np.asarray(around, np.float32)
         method = INTERPOLATIONS[self.interpolation]
-        return cv2.resize(content, self.output_size[::-1], interpolation=method)
+        made = cv2.resize(content, self.output_size[::-1], interpolation=method)
+        return np.asarray(made, np.float32)
 
 
 def padded_size(

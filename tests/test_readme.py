@@ -1,4 +1,4 @@
-"""The README's recipe, commands and code do what it says, on a small plate."""
+"""The README's recipe, commands and code do what it says, on a small plate; links of all guides."""
 
 from __future__ import annotations
 
@@ -31,13 +31,15 @@ def blocks(readme: str, language: str) -> list[str]:
 def folder(readme, tmp_path_factory):
     """A folder with the README's recipe and a plate that fits it."""
     folder = tmp_path_factory.mktemp("readme")
-    (recipe,) = blocks(readme, "toml")
-    (folder / "recipe.toml").write_text(recipe)
+    (folder / "recipe.toml").write_text("\n".join(blocks(readme, "toml")))
     (folder / "plate1").mkdir()
     rng = np.random.default_rng(0)
+    y, x = np.mgrid[:520, :780]
+    cells = np.hypot(y % 60 - 30, x % 60 - 30) < 12
     for well in (f"{row}{column:02d}" for row in "AB" for column in range(1, 6)):
         for channel in (1, 2):
-            pixels = (rng.poisson(200, (520, 780)) + 100).astype(np.uint16)
+            stained = cells & (x // 60 % channel == 0)  # every second cell is positive
+            pixels = (rng.poisson(200 + 2000 * stained) + 100).astype(np.uint16)
             tifffile.imwrite(folder / f"plate1/{well}_s1_w{channel}.tif", pixels)
             tifffile.imwrite(folder / f"plate1/{well}_s1_w{channel}_thumb.tif", pixels[::8, ::8])
     return folder
@@ -66,7 +68,13 @@ def test_the_recipe_the_commands_and_the_reader(readme, folder, monkeypatch):
     names: dict = {}
     exec(reading, names)
     assert names["batch"]["image"].shape == (64, 2, 256, 256)
+    assert names["batch"]["masks/cells"].shape == (64, 256, 256)
     assert names["sample"]["image"].shape == (2, 256, 256)
+    assert names["sample"]["masks/cells"].shape == (256, 256)
+    # Cells are 12 % of all, and half of them are positive.
+    shares = [store.column(f"fraction_cells_{name}").mean() for name in ("negative", "positive")]
+    np.testing.assert_allclose(shares, np.pi * 12**2 / 60**2 / 2, rtol=0.1)
+    assert set(store.column("kind")) == {"positive"}, "the first of the order that there is"
     assert names["state"]["epoch"] == 1
 
 
@@ -90,3 +98,28 @@ def test_what_the_two_commands_install(readme, root):
     for words in ("pip install", "-e '.[prepare-headless,test]'", "python -m pytest"):
         assert words in tests
         assert words in ci
+
+
+def anchor(heading: str) -> str:
+    """Return what leads to a heading, as GitHub makes it."""
+    return re.sub(r"[^\w -]", "", heading.strip().lower()).replace(" ", "-")
+
+
+def test_links_lead_somewhere(root):
+    guides = [*root.glob("*.md"), *root.glob("*/*.md")]
+    text = {guide: re.sub(r"```.*?```", "", guide.read_text(), flags=re.DOTALL) for guide in guides}
+    headings = {
+        guide: {anchor(line) for line in re.findall(r"^#+ (.*)$", own, re.MULTILINE)}
+        for guide, own in text.items()
+    }
+    checked = 0
+    for guide, own in text.items():
+        for link in re.findall(r"\]\(([^)\s]+)\)", own):
+            path, _, place = link.partition("#")
+            if "://" in path:
+                continue
+            target = (guide.parent / path).resolve() if path else guide
+            assert target.exists(), f"{guide.name}: {link}"
+            assert not place or place in headings[target], f"{guide.name}: {link}"
+            checked += 1
+    assert checked > 50

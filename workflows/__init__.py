@@ -23,6 +23,7 @@ steps_illumination.py  its step that takes uneven light out
 steps_filters.py       its steps that filter
 steps_background.py    its steps that subtract a background
 steps_intensity.py     its steps that map intensities
+steps_stain.py         its step that gives slides the stain of a reference
 steps_content.py       its step that crops windows to what is in them
 steps_call.py          its step that calls a function of the user's own
 resized.py             what comes after a step that makes another size

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from ..tasks.patches import PatchSpec
-from ..tasks.step import Step
+from ..tasks.region_windows import cell_px
 from .images import SurveyedImage
+from .peak import Stepping
 from .planned import Plan
 from .recipe import Recipe
-from .step_recipe import Binding, StepRecipe
+from .step_recipe import Binding, StepRecipe, with_step
 from .steps_section import GeometryRecipe
 from .survey import Connect
 
@@ -48,7 +49,7 @@ def bind_steps(
         )
         records.append({"name": step.name, **bound.record})
         images = tuple(
-            _with_step(image, own, binding.before_geometry)
+            with_step(image, own, binding.before_geometry)
             for image, own in zip(images, bound.steps, strict=True)
         )
     return replace(planned, images=images, steps=tuple(records))
@@ -99,6 +100,30 @@ def bindings(
             )
 
 
+def stepping(
+    recipe: Recipe, images: tuple[SurveyedImage, ...], patch: PatchSpec
+) -> Stepping | None:
+    """Return what steps take of memory; None where there are none."""
+    steps = list(bindings(recipe, images, patch))
+    if not steps:
+        return None
+    after = [(step, step.halo_px(own)) for step, own in steps if not own.before_geometry]
+    of_patch = [number for number, (step, _) in enumerate(after) if step.is_of_patch]
+    first = of_patch[0] if of_patch else len(after)
+    patches = recipe.patches
+    spread = [
+        (cell - 1) // stride * stride if patches.at == "grid" else cell
+        for cell, stride in zip(map(cell_px, patch.size[1:]), patches.stride_zyx[1:], strict=True)
+    ]
+    return Stepping(
+        halo_px=sum(halo for _, halo in after),
+        of_patch_px=sum(halo for _, halo in after[first:]),
+        spread_px=(spread[0], spread[1]),
+        is_before=len(after) < len(steps),
+        held_bytes=sum(step.held_bytes(own) for step, own in steps),
+    )
+
+
 def _before_geometry(recipe: Recipe) -> int:
     """Return how many steps work on the pixels of the level.
 
@@ -114,12 +139,3 @@ def _before_geometry(recipe: Recipe) -> int:
             return number
     of_camera = [step.is_of_camera for step in steps]
     return of_camera.index(False) if False in of_camera else len(steps)
-
-
-def _with_step(image: SurveyedImage, step: Step, before: bool) -> SurveyedImage:
-    steps = image.source.steps
-    if before:
-        steps = replace(steps, before=(*steps.before, step))
-    else:
-        steps = replace(steps, after=(*steps.after, step))
-    return replace(image, source=replace(image.source, steps=steps))

@@ -13,7 +13,7 @@ from ..tasks.annotation import AnnotationField
 from ..tasks.patches import PatchSpec
 from ..tasks.source import ImageKind
 from .images import SurveyedImage
-from .peak import peak_bytes
+from .peak import Stepping, peak_bytes
 from .rows import Rows
 from .spans import level_span
 
@@ -48,7 +48,7 @@ def cost_of(
     rows: Rows,
     patch: PatchSpec,
     fields: Sequence[AnnotationField] = (),
-    has_steps: bool = False,
+    steps: Stepping | None = None,
 ) -> Cost:
     """Work out the price of the rows; parameters as in `peak_bytes`."""
     decoded, needed = _segments(images, rows, patch)
@@ -56,7 +56,7 @@ def cost_of(
         patch_bytes=len(rows) * patch.nbytes,
         decoded_bytes=decoded,
         needed_bytes=needed,
-        peak_bytes=peak_bytes([image.source for image in images], rows, patch, fields, has_steps),
+        peak_bytes=peak_bytes([image.source for image in images], rows, patch, fields, steps),
     )
 
 

@@ -126,6 +126,9 @@ def prepare(
             refuse_other_store(run)
             if overwrite:
                 remove_store(run)
+            if run.store.is_absent():
+                # What a step needs may not be there: then nothing is made.
+                planned = _bound(planned, run, cluster, shown)
             _begin(planned, run, shown)
             return _go_on(planned, run, cluster, shown, report)
         except PatchmillError:
@@ -197,8 +200,7 @@ def _go_on(
         unfinished = cutting.unfinished()
         kept = planned.n_shards - len(unfinished)
         if unfinished or not complete:
-            connect = lambda: nullcontext(cluster())  # noqa: E731
-            planned = bind_steps(planned, connect, shown.say, run.keep_picture)
+            planned = _bound(planned, run, cluster, shown)
             if planned.steps:
                 run.keep_steps(planned.steps, is_begun=bool(ledger.shards))
             cutting.plan = planned
@@ -214,6 +216,14 @@ def _go_on(
             finish_store(planned, run, ledger, cutting.failed)
             run.clear_tmp()
         return _outcome(planned, run, len(cutting.newly_cut), kept)
+
+
+def _bound(planned: Plan, run: RunFolder, cluster: Callable[[], Client], shown: Progress) -> Plan:
+    """Return the plan with its steps bound to the images, if they are not yet."""
+    if planned.steps or not planned.recipe.steps:
+        return planned
+    run.clear_tmp()
+    return bind_steps(planned, lambda: nullcontext(cluster()), shown.say, run.keep_picture)
 
 
 def _outcome(planned: Plan, run: RunFolder, cut: int, kept: int) -> Outcome:

@@ -108,7 +108,9 @@ class Ledger:
         head = _SHARD.pack(result.shard, len(result.files), result.seconds, len(result.valid))
         files = b"".join(_FILE.pack(*file) for file in result.files)
         valid = np.packbits(result.valid).tobytes()
-        offset = self._append(_KIND_SHARD, head + files + valid + result.records.tobytes() + result.histograms)
+        offset = self._append(
+            _KIND_SHARD, head + files + valid + result.records.tobytes() + result.histograms
+        )
         self.shards[result.shard] = ShardEntry(
             result.shard, result.files, result.seconds, result.valid, offset, len(result.histograms)
         )

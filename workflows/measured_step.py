@@ -63,6 +63,11 @@ class MeasuredRecipe(StepRecipe):
             regions=None if self.statistics == "all" else self.statistics,
         )
 
+    @property
+    def is_of_patch(self) -> bool:
+        """Whether it measures each patch by itself."""
+        return self.scope == "patch"
+
     def measure(self) -> Measure:
         """Return what is measured."""
         raise NotImplementedError

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..reader.remote import REQUEST_BYTES, is_remote
 from ..reader.remote_fetch import MOST_REQUESTS
 from ..tasks.annotation import AnnotationField
-from ..tasks.corrected import BATCH_BYTES
+from ..tasks.annotation_thresholds import MAX_KEPT_BYTES
 from ..tasks.image import BAND_BYTES
+from ..tasks.mirrored import BATCH_BYTES
 from ..tasks.opened import MAX_OPEN_IMAGES
 from ..tasks.patches import PatchSpec
-from ..tasks.region_windows import cell_px
 from ..tasks.remote_bytes import BLOCK_BYTES, MOST_BLOCKS
 from ..tasks.source import ImageKind, ImageSource
+from ..tasks.statistics import is_exact
 from .rows import Rows
 
 #: What is held beside: a band of strips, the shard's index, the tables of open files.
@@ -31,10 +32,36 @@ FIXED_BYTES = 8_000_000
 SEGMENT_COPIES = 3
 #: Of sums, when they become means: the quotient, rounded, and kept in range.
 MEAN_COPIES = 3
-#: Of one window, while a step makes another of it: filters and percentiles take a few.
-STEP_COPIES = 6
+#: Of one window, while a step makes another of it: most by `hot_pixels`.
+STEP_COPIES = 10
+#: Of a histogram whose pixels lie on both sides of 0 and are small numbers.
+FLOAT_BINS = 9 << 17
 _SUM_BYTES = np.dtype(np.float64).itemsize
-_STEP_BYTES = np.dtype(np.float32).itemsize
+
+
+@dataclass(frozen=True)
+class Stepping:
+    """What is known of a recipe's steps before they are bound.
+
+    Attributes
+    ----------
+    halo_px
+        What those that work on patches read around each, together.
+    of_patch_px
+        The part of it that belongs to steps which each patch goes through by itself.
+    spread_px
+        How far apart, (y, x), windows begin at most that go through the others together.
+    is_before
+        Whether some work on the pixels of the level.
+    held_bytes
+        That a process keeps for them.
+    """
+
+    halo_px: int
+    of_patch_px: int
+    spread_px: tuple[int, int]
+    is_before: bool = False
+    held_bytes: int = 0
 
 
 def peak_bytes(
@@ -42,7 +69,7 @@ def peak_bytes(
     rows: Rows,
     patch: PatchSpec,
     fields: Sequence[AnnotationField] = (),
-    has_steps: bool = False,
+    steps: Stepping | None = None,
 ) -> int:
     """Return what a thread of a worker holds at once, at most, above its imports.
 
@@ -56,43 +83,74 @@ def peak_bytes(
         What each of them becomes.
     fields
         Masks and label maps that are cut with them.
-    has_steps
-        Whether pixels go through steps.
+    steps
+        What pixels go through.
     """
     kinds = {id(source.kind): source.kind for source in sources}.values()
-    # A step gets its window as float32, with the border that all of them need.
-    read = patch
-    if has_steps:
-        border = patch.margin_px + patch.halo_px
-        dtype = np.dtype(np.float32)
-        read = replace(patch, dtype=dtype, margin_px=border, output_size=None)
-    row = max((_row_bytes(kind, read) for kind in kinds), default=0)
-    making = max((_making_bytes(kind, read) for kind in kinds), default=0)
-    if has_steps:
-        # Windows are taken out of regions, and rounded; a region goes through the steps at once.
-        row += patch.nbytes + patch.nbytes // patch.dtype.itemsize * _STEP_BYTES
-        making += STEP_COPIES * _region_bytes(patch) + BATCH_BYTES
-    pixels = math.prod(patch.shape[1:])
-    row += sum(pixels * field.dtype.itemsize for field in fields)
+    at_once = _most_rows_at_once(rows, patch.rows_per_shard)
+    cutting = max((_cutting_bytes(kind, patch, steps, at_once) for kind in kinds), default=0)
+    pixels = math.prod(patch.shape[1:]) * sum(field.dtype.itemsize for field in fields)
     # What annotates is kept, encoded, until the image's file is written.
-    kept = min(patch.rows_per_shard, len(rows)) * pixels * sum(f.dtype.itemsize for f in fields)
-    held = _most_rows_at_once(rows, patch.rows_per_shard) * row + kept
-    annotating = max((_annotating_bytes(source, patch) for source in sources), default=0)
-    return held + making + annotating + _remote_bytes(sources) + FIXED_BYTES
+    fields_bytes = pixels * (at_once + min(patch.rows_per_shard, len(rows)))
+    held = fields_bytes + _annotating_bytes(sources, patch, at_once) + _histogram_bytes(patch)
+    if steps:
+        held += steps.held_bytes
+    return cutting + held + _remote_bytes(sources) + FIXED_BYTES
 
 
-def _region_bytes(patch: PatchSpec) -> int:
-    """Return what the largest window or region that goes through the steps holds."""
-    depth, height, width = patch.read_size
-    if patch.halo_px:
-        height, width = (
-            side + cell_px(own) for side, own in zip((height, width), patch.size[1:], strict=True)
+def _cutting_bytes(kind: ImageKind, patch: PatchSpec, steps: Stepping | None, at_once: int) -> int:
+    """Return what the patches of an image take while they are made."""
+    if steps is None:
+        return at_once * _row_bytes(kind, patch) + _making_bytes(kind, patch)
+    is_moved = patch.averages(kind.resolution) or bool(patch.project_z or patch.project_t)
+    alone = steps.halo_px if is_moved or steps.is_before else steps.of_patch_px
+    # A step gets its window as float32, with the border that it needs.
+    border = patch.margin_px + alone
+    dtype = np.dtype(np.float32)
+    read = replace(patch, dtype=dtype, margin_px=border, output_size=None)
+    # Steps before hand over float32.
+    level = replace(kind, dtype=dtype) if steps.is_before else kind
+    row = _row_bytes(level, read) + patch.nbytes
+    making = _making_bytes(kind, read)
+    shared = steps.halo_px - alone
+    if steps.is_before:
+        depth, height, width = _window(kind, read)
+        depth = kind.segment[2] if patch.project_z else min(depth, kind.segment[2])
+        largest = patch.channels * depth * height * width * dtype.itemsize
+        making += _mirrored_bytes(largest, largest, at_once)
+    if shared:
+        depth, height, width = read.stored_size
+        sides = height + 2 * shared, width + 2 * shared
+        window, region = (
+            patch.channels * depth * dtype.itemsize * math.prod(each)
+            for each in (sides, [a + b for a, b in zip(sides, steps.spread_px, strict=True)])
         )
-    return patch.channels * depth * height * width * _STEP_BYTES
+        return at_once * row + making + _mirrored_bytes(window, region, at_once)
+    return at_once * row + making + STEP_COPIES * read.nbytes
 
 
-def _annotating_bytes(source: ImageSource, patch: PatchSpec) -> int:
-    return sum(own.held_bytes(source, patch) for own in source.annotations)
+def _mirrored_bytes(window: int, largest: int, at_once: int) -> int:
+    """Return what regions take that go through steps one after another, and what steps make."""
+    # Windows are taken together where that is less than each by itself.
+    largest = min(largest, at_once * window)
+    return min(at_once * window, BATCH_BYTES + largest) + STEP_COPIES * largest
+
+
+def _histogram_bytes(patch: PatchSpec) -> int:
+    bins = 1 << 8 * patch.dtype.itemsize if is_exact(patch.dtype) else FLOAT_BINS
+    # One grows while it is copied.
+    return (patch.channels + 1) * bins * np.dtype(np.int64).itemsize
+
+
+def _annotating_bytes(sources: Sequence[ImageSource], patch: PatchSpec, at_once: int) -> int:
+    """Return what masks and label maps are made of, and what is kept of other images."""
+    making, kept = 0, 0
+    for source in sources:
+        making = max(
+            making, sum(own.held_bytes(source, patch, at_once) for own in source.annotations)
+        )
+        kept += sum(own.kept_bytes(source, patch) for own in source.annotations)
+    return making + min(kept, MAX_KEPT_BYTES)
 
 
 def _most_rows_at_once(rows: Rows, rows_per_shard: int) -> int:

@@ -16,7 +16,7 @@ from ..tasks.annotation import AnnotationField
 from ..tasks.patches import PatchSpec
 from .annotations import bind_annotations
 from .blocks import assign_blocks
-from .bound_steps import bytes_measured
+from .bound_steps import bytes_measured, stepping
 from .classes import class_columns
 from .considered import (
     Considered,
@@ -105,7 +105,7 @@ def plan(recipe: Recipe, connect: Connect = local_cluster) -> Plan:
         if maps is None
         else np.full(len(images), NO_SPLIT, np.uint8),
         patch=patch,
-        cost=cost_of(images, rows, patch, fields, bool(recipe.steps)),
+        cost=cost_of(images, rows, patch, fields, stepping(recipe, images, patch)),
         notes=(*_notes(patches, found, considered.surveyed), *considered.notes),
         blocks=maps,
         scores_bytes=scores_bytes,

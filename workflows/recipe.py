@@ -1,7 +1,7 @@
 """The recipe: what the user asked for, validated before any image is opened.
 
-Every key, its default and its meaning stand in this folder's README; a test holds the two
-together.
+Every key, its default and its meaning stand in this folder's README.md, STEPS.md and MASKS.md; a
+test holds these and the code together.
 """
 
 from __future__ import annotations

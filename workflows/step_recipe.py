@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -129,6 +129,15 @@ class StepRecipe(Section):
         is_local = type(self).step is not StepRecipe.step
         return self.step(binding).halo_px if is_local else 0
 
+    def held_bytes(self, binding: Binding) -> int:
+        """Return what a process keeps for it, beside the pixels that go through it."""
+        return 0
+
+    @property
+    def is_of_patch(self) -> bool:
+        """Whether it asks which pixels are the patch's own, as `Step` says."""
+        return self.output_size is not None
+
     def bytes_measured(self, binding: Binding) -> int:
         """Return the bytes of pixels that `bind` reads, where they are not known already."""
         return 0
@@ -158,3 +167,13 @@ class StepRecipe(Section):
         """Return a step that leaves the channels alone which it is not for."""
         numbers = self.numbers(binding)
         return step if len(numbers) == len(binding.channels) else OnChannels(step, numbers)
+
+
+def with_step(image: SurveyedImage, step: Step, before_geometry: bool) -> SurveyedImage:
+    """Return an image whose pixels go through one more step, the last one before or after."""
+    steps = image.source.steps
+    if before_geometry:
+        steps = replace(steps, before=(*steps.before, step))
+    else:
+        steps = replace(steps, after=(*steps.after, step))
+    return replace(image, source=replace(image.source, steps=steps))

@@ -7,6 +7,7 @@ from collections import deque
 from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
+import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 
 from ..tasks.call_check import CallCheck, CallChecked, check_call
@@ -57,6 +58,17 @@ class CallRecipe(StepRecipe):
     def output_size(self) -> tuple[int, int] | None:
         """(y, x) of what it makes of a window, where that is another size."""
         return self.made_size
+
+    @property
+    def is_of_patch(self) -> bool:
+        """True: it gets the window of each patch by itself, see `Call`."""
+        return True
+
+    def held_bytes(self, binding: Binding) -> int:
+        """Return what a function may take that makes two copies of a window in float64."""
+        z, y, x = binding.patch.stored_size
+        pixels = len(self.numbers(binding)) * z * (y + 2 * self.halo) * (x + 2 * self.halo)
+        return 2 * np.dtype(np.float64).itemsize * pixels
 
     @property
     def is_local(self) -> bool:
@@ -140,7 +152,8 @@ class CallRecipe(StepRecipe):
                 try:
                     checked: CallChecked = result_of(future, f"{binding.key}: {self.call}")
                 except SourceError as error:
-                    failed = SourceError(f"{binding.images[image].id}: {error.text}", image, error.detail)
+                    named = f"{binding.images[image].id}: {error.text}"
+                    failed = SourceError(named, image, error.detail)
                     if not skips:
                         break
                     continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
+import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 
 from ..tasks.step_content import Box, CropToContent, padded_size
@@ -89,15 +90,25 @@ class CropToContentRecipe(StepRecipe):
                 f"{binding.key}.ignore_edge_px: found {self.ignore_edge_px}, which leaves nothing "
                 f"of a window of {show([height, width])}; write a smaller one"
             )
-        for box in ((height, 1), (1, width), (height, width)):
-            full = padded_size(box, self.size, self.pad_px, self.keep_aspect)
-            if full[0] * full[1] > MAX_PADDED:
-                raise RecipeError(
-                    f"{binding.key}.size: content of {show(list(box))} px padded to the shape of "
-                    f"{show(list(self.size))} has {show(list(full))} px; write keep_aspect = "
-                    "false, or a size with a shape like that of the windows"
-                )
+        most, full = self._most_padded(height, width)
+        if most > MAX_PADDED:
+            raise RecipeError(
+                f"{binding.key}.size: content padded to the shape of {show(list(self.size))} may "
+                f"have {show(list(full))} px; write keep_aspect = false, or a size with a shape "
+                "like that of the windows"
+            )
         return 0
+
+    def held_bytes(self, binding: Binding) -> int:
+        """Return what a plane of content takes at most, as it is and padded."""
+        most, _ = self._most_padded(*binding.recipe.patches.size_zyx[1:])
+        return 2 * np.dtype(np.float32).itemsize * most
+
+    def _most_padded(self, height: int, width: int) -> tuple[int, tuple[int, int]]:
+        """Return the pixels and (y, x) of the largest padded box that a window may hold."""
+        boxes = (height, 1), (1, width), (height, width)
+        sizes = [padded_size(box, self.size, self.pad_px, self.keep_aspect) for box in boxes]
+        return max((y * x, (y, x)) for y, x in sizes)
 
     def bind(self, binding: Binding) -> Bound:
         """Return the step, the same for all images."""

@@ -6,8 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
+import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 
+from ..tasks.step_illumination import MAX_HELD_BYTES
 from .acquired import check_acquired
 from .bound_illumination import bind_estimates, bind_references
 from .errors import RecipeError
@@ -21,6 +23,8 @@ from .values import Limit, Texts
 
 #: What `flat` says where light is found from the fields themselves.
 ESTIMATE = "estimate"
+#: Of a plane in float64, while a gain is made.
+_MAKING_COPIES = 3
 #: Keys that are of use with it alone.
 _OF_ESTIMATES = ("by", "where", "source", "min_fields", "max_fields", "degree")
 _FLAT_HINT = 'write "estimate", a path such as "flat_{channel}.tif", or a table of channels'
@@ -98,6 +102,16 @@ class IlluminationRecipe(PedestalRecipe):
         self._check_place(binding)
         check_acquired(binding, self.max_field_px, self.allow_pyramids)
         return 0
+
+    def held_bytes(self, binding: Binding) -> int:
+        """Return what gains and dark fields take, and what making one of them does."""
+        shapes = {image.source.kind.resolution.shape[1:] for image in binding.images}
+        plane = max(map(math.prod, shapes))
+        kept = len(self.numbers(binding)) * plane * np.dtype(np.float32).itemsize
+        if not isinstance(self.dark, float | int):
+            kept *= 2
+        making = _MAKING_COPIES * plane * np.dtype(np.float64).itemsize
+        return min(kept, MAX_HELD_BYTES) + making
 
     def bytes_measured(self, binding: Binding) -> int:
         """Return the bytes of pixels that `bind` reads of images, unless it knows what they say.

@@ -29,6 +29,7 @@ from .steps_intensity import (
     PercentileRecipe,
     ZScoreRecipe,
 )
+from .steps_stain import StainRecipe
 
 
 class GeometryRecipe(StepRecipe):
@@ -56,6 +57,7 @@ STEPS: tuple[type[StepRecipe], ...] = (
     GammaRecipe,
     ClipRecipe,
     LogRecipe,
+    StainRecipe,
     CropToContentRecipe,
     CallRecipe,
 )
@@ -87,6 +89,10 @@ def read_steps(value: Any) -> tuple[StepRecipe, ...]:
         except ValidationError as error:
             found = translate(error, kind, table)
             problems += [Problem(f"{key}.{p.key}" if p.key else key, p.text) for p in found]
+    marks = [number for number, step in enumerate(steps) if isinstance(step, GeometryRecipe)]
+    problems += [
+        Problem(f"[{number}]", "geometry stands twice; leave one out") for number in marks[1:]
+    ]
     refuse(problems)
     return tuple(steps)
 

@@ -13,7 +13,6 @@ from ..reader.columns import Columns
 from ..reader.errors import DamagedStoreError
 from ..reader.format import MISSING, index_nbytes, shard_name, unpack_index
 from ..reader.remote import Place
-from ..reader.root import read_json
 from ..reader.staged import read_part
 from ..tasks.annotation import AnnotationField
 from ..tasks.records import note_annotation, record_dtype
@@ -80,9 +79,7 @@ def _annotations(store: Store) -> tuple[AnnotationField, ...]:
     for name, field in store.fields.items():
         if name == "image":
             continue
-        said = read_json(store.path / name / "zarr.json").get("attributes", {})
-        classes = tuple((number, own) for own, number in said.get("classes", {}).items())
-        found.append(AnnotationField(name, field.dtype, classes, said.get("ignore")))
+        found.append(AnnotationField(name, field.dtype, field.classes, field.ignore))
     return tuple(found)
 
 
@@ -135,7 +132,7 @@ def _own_spans(store: Store, row: int, margin: int) -> NDArray[np.int64]:
     if not is_3d:
         corners[:, 0] = 0  # a plane of its own, whichever it is
     resolution = Resolution(0, (z, y, x), (1.0, 1.0, 1.0), scale)
-    (own,) = own_spans(corners, size, resolution)
+    own: NDArray[np.int64] = own_spans(corners, size, resolution)[0]
     return own
 
 

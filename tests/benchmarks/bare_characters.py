@@ -35,13 +35,17 @@ def main() -> None:
     table, out, *numbers = sys.argv[1:]
     height, width, side = map(int, numbers)
     began = time.perf_counter()
-    read = pq.read_table(table)
-    rows = np.stack([column.to_numpy() for column in read.columns[1:]], axis=1)
-    made = np.empty((len(rows), side, side), np.uint8)
-    for number, row in enumerate(255 - rows.reshape(-1, height, width)):
-        image = row.astype(np.float32)
-        image *= np.float32(255 / image.max())
-        made[number] = crop_resize(image, side)
+    file = pq.ParquetFile(table)
+    made = np.empty((file.metadata.num_rows, side, side), np.uint8)
+    number = 0
+    for group in range(file.num_row_groups):
+        columns = file.read_row_group(group).columns[1:]
+        rows = np.stack([column.to_numpy() for column in columns], axis=1)
+        for row in rows.reshape(-1, height, width):
+            image = (255 - row).astype(np.float32)
+            image *= np.float32(255 / image.max())
+            made[number] = crop_resize(image, side)
+            number += 1
     np.save(out, made)
     print(time.perf_counter() - began)
 

@@ -175,11 +175,11 @@ def test_memory_of_a_whole_image_is_what_is_foretold(image, patch_spec, monkeypa
     _, found = image((1, 1500, 1400))
     patch = patch_spec(channels=2, size=(1, 32, 32))
     annotation = ThresholdAnnotation(replace(RULES, opening_px=2), True)
-    foretold = annotation.held_bytes(found.source, patch)
+    foretold = annotation.held_bytes(found.source, patch, 1)
     for field in (LABELS, MASK):
         tracemalloc.start()
         cut(annotation, found, [[0, 0, 0, 0]], patch, field)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert 0.5 * foretold < peak < foretold
-    assert replace(annotation, of_image=False).held_bytes(found.source, patch) == 0
+    assert replace(annotation, of_image=False).held_bytes(found.source, patch, 1) == 0

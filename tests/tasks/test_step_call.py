@@ -14,7 +14,7 @@ from patchmill.tasks.step import Window
 from patchmill.tasks.step_call import Call, CallToSize
 from patchmill.tasks.users_own import loaded, source_sha256, users_function
 
-SOURCE = '''
+SOURCE = """
 import functools
 import numpy as np
 
@@ -67,7 +67,7 @@ class Adder:
 
 adder = Adder()
 number = 3
-'''
+"""
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def test_pixels_that_are_no_number(module):
     values = np.arange(24.0)
     values[3] = np.nan
     assert np.isnan(run(call(module, "plus"), values).ravel()[3])
-    with pytest.raises(SourceError, match='no room .* write dtype = "float32"'):
+    with pytest.raises(SourceError, match=r'no room .* write dtype = "float32"'):
         run(call(module, "plus", "uint8"), values)
 
 

@@ -114,6 +114,81 @@ def plate_tables() -> Callable[..., dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
+def annotated() -> Callable[..., dict[str, Any]]:
+    """Return a function that writes fields with masks, labels and a flat field.
+
+    What it returns is their recipe, which has some of everything that pixels and places can go
+    through.
+    """
+
+    def write(
+        folder: Path, wells: str = "ABCDEFGH", shape: tuple[int, int] = (64, 80)
+    ) -> dict[str, Any]:
+        (folder / "m").mkdir()
+        light = np.linspace(0.7, 1.3, shape[1]) * np.linspace(1.2, 0.8, shape[0])[:, None]
+        for channel in "01":
+            flat = 100 + 5000 * light ** (1 + int(channel))
+            tifffile.imwrite(folder / "m" / f"flat_c{channel}.tif", flat.astype(np.uint16))
+        for number, well in enumerate(wells):
+            rng = np.random.default_rng(number)
+            cells = np.zeros(shape, np.uint32)
+            for label in range(1, shape[0] * shape[1] // 160):
+                y, x = (int(rng.integers(length)) for length in shape)
+                cells[y : y + 9, x : x + 7] = label
+            seen = np.stack([200 + 900 * (cells > 0), 300 + 500 * (cells % 3 == 1)])
+            raw = 100 + rng.poisson(seen * light)
+            options: dict[str, Any] = {"compression": "zlib", "rowsperstrip": 16}
+            tifffile.imwrite(
+                folder / f"{well}.tif",
+                raw.astype(np.uint16),
+                photometric="minisblack",
+                **options,
+            )
+            mask = np.where(cells > 0, 1 + (cells % 3 == 1), 0).astype(np.uint8)
+            tifffile.imwrite(folder / "m" / f"{well}_mask.tif", mask, **options)
+            labels = cells.astype(np.float64)
+            tifffile.imwrite(folder / "m" / f"{well}_labels.tif", labels, **options)
+        classes = {"0": "background", "1": "live", "2": "dead"}
+        rule = {"class": "cell", "channel": "c0", "above": 900}
+        return {
+            "images": {
+                "paths": ["*.tif"],
+                "pattern": r"(?P<well>[A-Z])\.tif",
+                "group": ["well"],
+                "axes": "CYX",
+            },
+            "patches": {"size": [16, 16], "stride": [11, 13], "margin_px": 2, "edge": "pad"},
+            "split": {"fractions": {"train": 0.5, "val": 0.25, "test": 0.25}},
+            "store": {"shard_bytes": "6 kB"},
+            "steps": [
+                {"name": "illumination", "flat": "m/flat_{channel}.tif", "dark": 100},
+                {"name": "gaussian", "sigma_px": 0.7},
+                {"name": "percentile", "scope": "all", "to": [0, 3000]},
+            ],
+            "foreground": {
+                "method": "otsu",
+                "channel": ["c0"],
+                "min_foreground_fraction": 0.05,
+            },
+            "filters": {"brightness": {"channel": ["c1"], "min": 250}},
+            "masks": {
+                "cells": {"path": "m/{stem}_mask.tif", "classes": classes},
+                "bright": {
+                    "from": "thresholds",
+                    "scope": "image",
+                    "classes": {"0": "background", "1": "cell"},
+                    "rules": [rule],
+                    "min_area_px": 5,
+                },
+            },
+            "labels": {"nuclei": {"path": "m/{stem}_labels.tif", "dtype": "uint32"}},
+            "classes": {"kind": {"from": "mask", "mask": "cells", "rule": "majority"}},
+        }
+
+    return write
+
+
+@pytest.fixture(scope="session")
 def files_of() -> Callable[[Path], dict[str, bytes]]:
     """Return a function that reads every file of a folder, by its relative path."""
 

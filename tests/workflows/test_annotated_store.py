@@ -43,6 +43,9 @@ def test_each_field_is_the_window_of_its_file(tmp_path, cut, tables):
     assert {"image", "masks/cells", "labels/nuclei"} <= set(store.fields)
     assert store.fields["masks/cells"].dtype == np.uint8
     assert store.fields["labels/nuclei"].dtype == np.uint32
+    assert dict(store.fields["masks/cells"].classes) == CLASSES
+    assert store.fields["masks/cells"].ignore == 255
+    assert (store.fields["image"].classes, store.fields["labels/nuclei"].ignore) == ((), None)
     masks = {n: padded(tmp_path / "m" / f"{n}_mask.tif", 9) for n in "ab"}
     labels = {n: padded(tmp_path / "m" / f"{n}_labels.tif", 0) for n in "ab"}
     rows = store.read(range(len(store)))

@@ -196,7 +196,7 @@ def test_it_is_tried_before_the_run(run, image, tmp_path, table, found):
     with pytest.raises(RecipeError, match=rf"^steps\[0\]\.call: .*{found}") as raised:
         run([table])
     assert "\n" not in str(raised.value)
-    assert not list((tmp_path / "s.zarr").rglob("c/*"))
+    assert not (tmp_path / "s.zarr").exists()  # which a mended recipe would have to overwrite
 
 
 def test_a_halo_is_found_in_images_without_contrast(run, tmp_path):
@@ -266,7 +266,7 @@ def test_a_function_that_has_changed_does_not_go_on(tmp_path, monkeypatch, surve
     checks = "def own(pixels):\n    assert pixels.max() < 3000 or pixels.size > 256\n"
     with pytest.raises(PatchmillError, match="fails"):
         again(checks + "    return pixels\n")
-    with pytest.raises(PatchmillError, match="the step call .* has changed since this store"):
+    with pytest.raises(PatchmillError, match=r"the step call .* has changed since this store"):
         again("def own(pixels):\n    return pixels + 1\n")
     # The same function again: what is finished stands.
     with pytest.raises(PatchmillError, match="fails"):

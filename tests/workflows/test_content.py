@@ -64,7 +64,9 @@ def characters(count: int) -> np.ndarray:
 def test_a_table_of_characters_becomes_what_the_script_makes(cut, tmp_path):
     rows = characters(50)
     columns = {str(n): column for n, column in enumerate(rows.T)}
-    pq.write_table(pa.table({"image_id": [f"c{n}" for n in range(50)]} | columns), tmp_path / "t.parquet")
+    pq.write_table(
+        pa.table({"image_id": [f"c{n}" for n in range(50)]} | columns), tmp_path / "t.parquet"
+    )
     tables: dict[str, Any] = {
         "images": {"paths": "t.parquet", "table": {"size": [HEIGHT, WIDTH], "id": "image_id"}},
         "patches": {"size": [HEIGHT, WIDTH]},
@@ -82,7 +84,9 @@ def test_a_table_of_characters_becomes_what_the_script_makes(cut, tmp_path):
         sample = store[number]
         row = int(names[store.index["image"][number]].rpartition("#c")[2])
         np.testing.assert_array_equal(sample["image"], script(rows[row])[None])
-        assert store.index[f"mean_{channel}"][number] == pytest.approx(sample["image"].mean(), rel=1e-12)
+        assert store.index[f"mean_{channel}"][number] == pytest.approx(
+            sample["image"].mean(), rel=1e-12
+        )
         seen.add(row)
     assert len(seen) == 50
     (split,) = store.splits
@@ -127,7 +131,11 @@ def test_windows_with_nothing_in_them(cut, cells):
     ("steps", "patches", "found"),
     [
         ([crop(channel=None)], {}, r"steps\[0\].channel is missing; .* DNA, actin"),
-        ([crop(channel="RNA")], {}, r'steps\[0\].channel: found "RNA"; the channels are DNA, actin'),
+        (
+            [crop(channel="RNA")],
+            {},
+            r'steps\[0\].channel: found "RNA"; the channels are DNA, actin',
+        ),
         ([crop(ignore_edge_px=20)], {}, "leaves nothing of a window of"),
         ([crop(), {"name": "gaussian", "sigma_px": 1}], {}, r"steps\[1\]: gaussian reads pixels"),
         ([crop(), crop()], {}, "a second step that changes the size"),
@@ -169,7 +177,9 @@ def test_what_does_not_go_together_is_refused(cut, cells, steps, patches, found)
 )
 def test_a_recipe_is_read_strictly(options, found):
     with pytest.raises(RecipeError, match=found):
-        Recipe.from_dict({"images": {"paths": "x"}, "patches": {"size": 8}, "steps": [crop(**options)]})
+        Recipe.from_dict(
+            {"images": {"paths": "x"}, "patches": {"size": 8}, "steps": [crop(**options)]}
+        )
 
 
 def test_margins_are_one_number_or_two_or_four():

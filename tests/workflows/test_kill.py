@@ -32,7 +32,7 @@ def job(tmp_path, plate, plate_tables, write_toml, cut):
     return images, cut(tables, "whole.zarr").plan
 
 
-def finished(tmp_path) -> dict[int, int]:
+def finished(tmp_path, record=RECORD) -> dict[int, int]:
     """The inode of every shard that the ledger speaks of."""
     ledger = tmp_path / RUN / "ledger"
     if not ledger.exists():
@@ -40,7 +40,7 @@ def finished(tmp_path) -> dict[int, int]:
     # A copy: what is open here may be torn at the end, and a Ledger mends that.
     copy = tmp_path / "ledger-copy"
     copy.write_bytes(ledger.read_bytes())
-    with Ledger(copy, RECORD) as opened:
+    with Ledger(copy, record) as opened:
         shards = list(opened.shards)
     image = tmp_path / STORE / "image"
     return {shard: (image / f"c.{shard}.0.0.0").stat().st_ino for shard in shards}
@@ -77,6 +77,40 @@ def test_kill_of_the_driver_in_the_middle(tmp_path, job, command, eventually, sa
     )
     after = finished(tmp_path)
     assert {shard: after[shard] for shard in before} == before  # not one was written again
+    assert_clean(tmp_path, same_files)
+
+
+def test_kill_in_the_middle_of_steps_and_masks(
+    tmp_path, annotated, write_toml, cut, command, eventually, same_files
+):
+    """Killed after several shares of the work; each time what is finished stays as it is."""
+    tables = annotated(tmp_path) | {"store": {"shard_bytes": "1500 B"}}
+    write_toml(tmp_path / "r.toml", tables)
+    plan = cut(tables, "whole.zarr").plan
+    record = record_dtype(np.dtype(np.uint16), 2, plan.annotations)
+    assert plan.n_shards > 200
+    whole = ledger_bytes(tmp_path, "whole.zarr.run")
+    known: dict[str, int] = {}
+    for share in (0.05, 0.3, 0.7):
+        run = prepare_command(command)
+        eventually(
+            lambda share=share: ledger_bytes(tmp_path) > share * whole, "shards are in the ledger"
+        )
+        run.kill()
+        shards = finished(tmp_path, record)
+        assert 0 < len(shards) < plan.n_shards
+        store = tmp_path / STORE
+        fields = {field: f"c.{{}}{'.0' * len(axes)}" for field, axes in plan.field_axes.items()}
+        now = {
+            f"{field}/{name.format(shard)}": (store / field / name.format(shard)).stat().st_ino
+            for shard in shards
+            for field, name in fields.items()
+        }
+        assert {path: now[path] for path in known} == known
+        known = now
+    text = prepare_command(command).finish()
+    assert f"{len(shards):,} were finished before" in text
+    assert {path: (tmp_path / STORE / path).stat().st_ino for path in known} == known
     assert_clean(tmp_path, same_files)
 
 

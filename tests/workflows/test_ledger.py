@@ -127,9 +127,7 @@ def test_a_shard_that_is_noted_again_counts_as_it_was_last(tmp_path):
     with opened(path) as ledger:
         ledger.add_shard(result(4, rows=9))
         ledger.add_shard(result(5))
-        again = ShardResult(
-            4, ((12, 13),), result(8, rows=9).records, b"h", np.zeros(9, bool), 1.0
-        )
+        again = ShardResult(4, ((12, 13),), result(8, rows=9).records, b"h", np.zeros(9, bool), 1.0)
         ledger.add_shard(again)
     with opened(path) as ledger:
         assert ledger.shards[4].files == ((12, 13),)

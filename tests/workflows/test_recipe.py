@@ -231,7 +231,10 @@ EVERY = {
         "b": {"from": "files", "column": "label", "mpp": 0.25},
         "c": {
             "from": "thresholds",
-            "rules": [{"class": "x", "channel": "GFP", "below": 9.0}, {"channel": "A", "above": 1.0}],
+            "rules": [
+                {"class": "x", "channel": "GFP", "below": 9.0},
+                {"channel": "A", "above": 1.0},
+            ],
             "scope": "image",
             "opening_px": 2,
             "fill_holes": True,
@@ -321,6 +324,8 @@ MEASURED = {
     "statistics": 32,
 }
 TO_RANGE = ("min_max", "max")
+CALL = {"call": "mylab:smooth", "options": {"radius": 3}, "dtype": "uint16"}
+STAIN = {"method": "reinhard", "mean": [8.0, 0.1, 0.2], "std": [0.6, 0.1, 0.03], "top": 255.0}
 CROP = {
     "name": "crop_to_content",
     "size": [128, 96],
@@ -360,7 +365,12 @@ OTHERWISE = [
     {"steps": [{"name": "background", "method": "percentile", **MEASURED}]},
     {"steps": [{"name": "max", "scope": "patch"}, {"name": "z_score", "scope": "image"}]},
     {"steps": [{"name": name, "scope": "all"} for name in ("percentile", "min_max")]},
+    {"steps": [{"name": "stain", **MEASURED, **STAIN}, {"name": "stain", "scope": "all"}]},
     {"steps": [CROP]},
+    {"steps": [{"name": "call", **CALL, "halo_px": 3, "scope": "local"}]},
+    {"steps": [{"name": "call", **CALL, "output_size": [9, 8], "scope": "patch"}]},
+    {"labels": {"d": {"from": "geojson", "path": "{id}.geojson"}}},
+    {"masks": {"d": {"from": "geojson", "column": "a", "classes": {"1": "Tumor"}}}},
 ]
 
 

@@ -99,6 +99,34 @@ def test_the_same_bytes_as_in_a_folder(tmp_path, url, cut, cut_to, tables, files
     assert (again.cut, again.kept) == (0, local.cut)
 
 
+def test_masks_and_statistics_too(
+    tmp_path, url, annotated, cut, cut_to, bucket, files_of, objects, s3
+):
+    tables = annotated(tmp_path, wells="ABCD")
+    local = cut(tables)
+    assert cut_to(tables).cut == local.cut
+    assert objects(url) == files_of(local.store)
+    store, same = open_store(url, storage_options=s3), open_store(local.store)
+    rows = range(len(same))
+    ours, theirs = store.read(rows), same.read(rows)
+    assert set(ours) == {"image", "masks/cells", "masks/bright", "labels/nuclei", "index", "valid"}
+    for name in ours:
+        np.testing.assert_array_equal(ours[name], theirs[name])
+    for one, other in zip(store.histogram("train"), same.histogram("train"), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert verify(url, storage_options=s3).damage == ()
+    name = "masks/cells/c.1.0.0"
+    place = url.removeprefix("s3://bucket/")
+    good = objects(url)[name]
+    bad = bytes([good[0] ^ 1]) + good[1:]
+    obstore.put(bucket, f"{place}/{name}", bad)
+    assert name in verify(url, storage_options=s3).damage[0]
+    obstore.delete(bucket, f"{place}/{name}")
+    again = cut_to(tables)
+    assert (again.cut, again.kept) == (1, local.cut - 1)
+    assert objects(url) == files_of(local.store)
+
+
 def test_keys_are_nowhere(tmp_path, url, keys, cut_to, tables, objects, files_of, capfd):
     tables["images"]["storage"] = {"secret_access_key": SECRET}
     outcome = cut_to(tables)

@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+import zarr
 
 from patchmill.cluster import local_cluster
 from patchmill.reader import open_store
 from patchmill.reader.errors import PatchmillError, StoreError
+from patchmill.reader.format import MISSING, index_nbytes, unpack_index
 from patchmill.tasks.records import record_dtype
-from patchmill.workflows import Recipe, prepare
+from patchmill.workflows import Recipe, job, prepare, verify
 from patchmill.workflows.ledger import Ledger
 
 FRACTIONS = {"train": 0.5, "val": 0.25, "test": 0.25}
@@ -167,6 +169,169 @@ def test_a_crash_at_every_step_of_overwriting(
                 cut(new, store, overwrite=True)
         cut(new, store, overwrite=True)
         same_files(tmp_path / "whole.zarr", tmp_path / store)
+
+
+FIELDS = ("image", "masks/cells", "masks/bright", "labels/nuclei")
+
+
+def shard_files(store: Path, shard: int) -> list[Path]:
+    """Return the files of a shard, one for each field."""
+    image, *others = FIELDS
+    return [store / image / f"c.{shard}.0.0.0", *(store / f / f"c.{shard}.0.0" for f in others)]
+
+
+def test_interrupted_with_steps_masks_and_statistics(
+    tmp_path, cut, annotated, same_files, monkeypatch
+):
+    tables = annotated(tmp_path)
+    whole = cut(tables, "whole.zarr")
+    store = open_store(whole.store)
+    assert set(FIELDS) == set(store.fields)
+    assert 0 < len(store) < len(whole.plan.rows.candidates["image"])
+    assert whole.plan.n_shards >= 30
+    finished: dict[Path, int] = {}
+    for shards in (1, 9, 20):
+        with monkeypatch.context() as patch:
+            stop_after(patch, shards)
+            with pytest.raises(StopHere):
+                cut(tables)
+        assert {path: path.stat().st_ino for path in finished} == finished
+        ledger_record = record_dtype(np.dtype(np.uint16), 2, whole.plan.annotations)
+        with Ledger(tmp_path / "s.zarr.run/ledger", ledger_record) as ledger:
+            there = [path for n in ledger.shards for path in shard_files(tmp_path / "s.zarr", n)]
+        assert len(there) == shards * len(FIELDS)
+        finished = {path: path.stat().st_ino for path in there}
+    outcome = cut(tables)
+    assert (outcome.kept, outcome.cut) == (20, whole.cut - 20)
+    assert {path: path.stat().st_ino for path in finished} == finished
+    same_files(tmp_path / "whole.zarr", tmp_path / "s.zarr")
+
+
+@pytest.mark.parametrize("blocked", FIELDS[1:])
+def test_stopped_between_the_files_of_one_shard(tmp_path, cut, annotated, same_files, blocked):
+    tables = annotated(tmp_path, wells="ABCD")
+    whole = cut(tables, "whole.zarr")
+    shard = whole.plan.n_shards // 2
+    files = dict(zip(FIELDS, shard_files(tmp_path / "s.zarr", shard), strict=True))
+    # A folder in the place of a file: the image's is written before that, and is not finished.
+    create = job.create_store
+
+    def create_blocked(plan, run):
+        create(plan, run)
+        files[blocked].mkdir()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(job, "create_store", create_blocked)
+        with pytest.raises(PatchmillError, match=f"shard {shard}: cannot write"):
+            cut(tables)
+    assert files["image"].is_file()
+    files[blocked].rmdir()
+    image = files["image"].stat().st_ino
+    outcome = cut(tables)
+    assert outcome.kept + outcome.cut == whole.cut
+    assert outcome.cut > 0
+    assert files["image"].stat().st_ino != image
+    same_files(tmp_path / "whole.zarr", tmp_path / "s.zarr")
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_file_of_any_field_that_is_gone_or_short_is_cut_again(
+    tmp_path, cut, annotated, same_files, field
+):
+    tables = annotated(tmp_path, wells="ABCD")
+    whole = cut(tables, "whole.zarr")
+    store = cut(tables).store
+    gone, short = (
+        dict(zip(FIELDS, shard_files(store, shard), strict=True))[field] for shard in (1, 3)
+    )
+    gone.unlink()
+    os.truncate(short, 100)
+    again = cut(tables)
+    assert (again.cut, again.kept) == (2, whole.cut - 2)
+    same_files(tmp_path / "whole.zarr", store)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("m/flat_c1.tif", "the step illumination .* has changed"),
+        ("m/C_mask.tif", "C: has changed"),
+        ("m/C_labels.tif", "C: has changed"),
+        ("C.tif", "C: has changed"),
+    ],
+)
+def test_what_changes_in_between_is_refused_until_it_is_back(
+    tmp_path, cut, annotated, same_files, monkeypatch, name, said
+):
+    tables = annotated(tmp_path, wells="ABCD")
+    whole = cut(tables, "whole.zarr")
+    with monkeypatch.context() as patch:
+        stop_after(patch, 5)
+        with pytest.raises(StopHere):
+            cut(tables)
+    path = tmp_path / name
+    shutil.copy2(path, tmp_path / "kept")
+    pixels = tifffile.imread(path)
+    tifffile.imwrite(path, pixels[..., ::-1].copy(), compression="zlib", rowsperstrip=16)
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(StoreError, match=said):
+        cut(tables)
+    with pytest.raises(FileNotFoundError, match="not complete"):
+        open_store(tmp_path / "s.zarr")
+    shutil.copy2(tmp_path / "kept", path)
+    outcome = cut(tables)
+    assert (outcome.kept, outcome.cut) == (5, whole.cut - 5)
+    same_files(tmp_path / "whole.zarr", tmp_path / "s.zarr")
+
+
+@pytest.mark.parametrize("name", ["m/C_mask.tif", "m/C_labels.tif"])
+def test_an_image_whose_mask_is_damaged_is_void_in_all_fields(
+    tmp_path, cut, annotated, same_files, name
+):
+    tables = annotated(tmp_path, wells="ABCD")
+    whole = cut(tables, "whole.zarr")
+    number = [image.id for image in whole.plan.images].index("well=C")
+    path = tmp_path / name
+    shutil.copy2(path, tmp_path / "kept")
+    with tifffile.TiffFile(path) as tif:
+        offset, count = tif.pages[0].dataoffsets[1], tif.pages[0].databytecounts[1]
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(b"\xff" * count)
+    with pytest.raises(PatchmillError, match=f"{name}.*mend"):
+        cut(tables, "raise.zarr")
+    tables["images"]["on_error"] = "skip"
+    outcome = cut(tables)
+    ((failed, reason),) = outcome.failed
+    assert failed == "well=C"
+    assert reason.startswith(name)
+    store = open_store(outcome.store)
+    void = np.flatnonzero(store.index["image"] == number)
+    np.testing.assert_array_equal(np.flatnonzero(~store.index["valid"]), void)
+    assert len(void) > 0
+    group = zarr.open_group(outcome.store, mode="r")
+    for field in FIELDS:
+        assert not group[field][void].any()
+        for row in void.tolist():
+            shard, at = divmod(row, store.fields[field].rows_per_shard)
+            data = shard_files(outcome.store, shard)[FIELDS.index(field)].read_bytes()
+            index = unpack_index(
+                np.frombuffer(data, np.uint8)[-index_nbytes(store.fields[field].rows_per_shard) :]
+            )
+            assert index[at, 0] == MISSING
+    assert verify(outcome.store).damage == ()
+    with local_cluster(1, 1, dashboard="127.0.0.1:0") as other:
+        prepare(Recipe.from_dict(tables, tmp_path), tmp_path / "other.zarr", client=other)
+    same_files(outcome.store, tmp_path / "other.zarr")
+    # Mended, only the shards that have patches of it are cut.
+    shutil.copy2(tmp_path / "kept", path)
+    again = cut(tables)
+    shards = np.unique(void // store.fields["image"].rows_per_shard)
+    assert (again.cut, again.failed) == (len(shards), ())
+    tables["images"]["on_error"] = "raise"
+    clean = cut(tables, "clean.zarr")
+    same_files(clean.store / "image", again.store / "image")
+    same_files(clean.store / "statistics", again.store / "statistics")
 
 
 def test_a_shard_that_is_gone_or_short_is_cut_again(tmp_path, cut, tables, same_files):

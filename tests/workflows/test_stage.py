@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -47,6 +48,53 @@ def test_damage_of_what_is_staged_is_found(store, tmp_path):
     assert shard.name in found.damage[0]
     (part / "notes").write_text("mine")
     assert f"{part}/notes: does not belong to the store" in verify(part).damage
+
+
+@pytest.fixture
+def annotated_store(tmp_path, annotated, cut):
+    """A store with masks, label maps and statistics."""
+    return cut(annotated(tmp_path, wells="ABCD")).store
+
+
+def test_masks_and_statistics_are_staged_too(annotated_store, tmp_path, same_files):
+    whole = open_store(annotated_store)
+    part = tmp_path / "part.zarr"
+    stage(annotated_store, part, split="val")
+    names = {path.relative_to(part).as_posix() for path in part.rglob("c.*")}
+    shards = {name.rsplit("/", 1)[0] for name in names}
+    assert shards == {"image", "masks/cells", "masks/bright", "labels/nuclei"}
+    assert len(names) < len(list(annotated_store.rglob("c.*")))
+    found = verify(part)
+    start, stop = whole.splits["val"]
+    assert (found.damage, found.patches) == ((), stop - start)
+    store = open_store(part).select(split="val")
+    ours, theirs = (each.read(range(len(store))) for each in (store, whole.select(split="val")))
+    for name in ours:
+        np.testing.assert_array_equal(ours[name], theirs[name])
+    np.testing.assert_array_equal(
+        open_store(part).percentiles([1, 99], "val"), whole.percentiles([1, 99], "val")
+    )
+    stage(annotated_store, part)
+    same_files(annotated_store, part)
+
+
+@pytest.mark.parametrize("field", ["masks/cells", "labels/nuclei", "statistics/count"])
+def test_damage_of_masks_and_statistics_is_found_while_they_are_copied(
+    annotated_store, tmp_path, field
+):
+    path = sorted(p for p in (annotated_store / field).rglob("c*") if p.is_file())[0]
+    good = path.read_bytes()
+    path.write_bytes(good[:30] + bytes([good[30] ^ 1]) + good[31:])
+    with pytest.raises(DamagedStoreError, match=field):
+        stage(annotated_store, tmp_path / "copy")
+    path.write_bytes(good)
+    stage(annotated_store, tmp_path / "copy")
+    # And in the copy.
+    staged = tmp_path / "copy" / path.relative_to(annotated_store)
+    staged.write_bytes(good[:30] + bytes([good[30] ^ 1]) + good[31:])
+    assert field in verify(tmp_path / "copy").damage[0]
+    stage(annotated_store, tmp_path / "copy", verify=True)
+    assert verify(tmp_path / "copy").damage == ()
 
 
 def test_every_file_has_a_checksum_that_is_compared(store, tmp_path):

@@ -261,7 +261,9 @@ def test_shards_and_workers_do_not_matter(tmp_path, cut, same_files, dtype):
     for number, shard_bytes in enumerate(("2 kB", "30 kB", "1 MB")):
         other = tmp_path / f"{number}.zarr"
         recipe = Recipe.from_dict(recipe_of(shard_bytes, STEPS), tmp_path)
-        with local_cluster(1 + 2 * (number % 2), 1 + number // 2, dashboard="127.0.0.1:0") as other_client:
+        with local_cluster(
+            1 + 2 * (number % 2), 1 + number // 2, dashboard="127.0.0.1:0"
+        ) as other_client:
             prepare(recipe, other, client=other_client)
         same_files(first / "statistics", other / "statistics")
         same_files(first / "images", other / "images")

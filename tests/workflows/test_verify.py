@@ -10,6 +10,7 @@ import pytest
 import zarr
 from click.testing import CliRunner
 
+from patchmill.reader import open_store
 from patchmill.reader.errors import PatchmillError
 from patchmill.workflows import verify
 from patchmill.workflows.cli import cli
@@ -37,6 +38,21 @@ def original(client, tmp_path_factory, noise):
 @pytest.fixture
 def store(original, tmp_path):
     return shutil.copytree(original, tmp_path / "s.zarr")
+
+
+@pytest.fixture(scope="module")
+def annotated_original(client, tmp_path_factory, annotated):
+    """A store with masks, label maps and classes, not to be changed."""
+    from patchmill.workflows import Recipe, prepare
+
+    folder = tmp_path_factory.mktemp("annotated")
+    recipe = Recipe.from_dict(annotated(folder, wells="ABCD"), folder)
+    return prepare(recipe, folder / "s.zarr", client=client).store
+
+
+@pytest.fixture
+def annotated_store(annotated_original, tmp_path):
+    return shutil.copytree(annotated_original, tmp_path / "s.zarr")
 
 
 def flip(path, at: int) -> None:
@@ -106,7 +122,7 @@ def test_a_patch_that_is_written_anew(store):
     assert "patch 7 " in damage_of(store)
 
 
-@pytest.mark.parametrize("group", ["index", "images", "candidates"])
+@pytest.mark.parametrize("group", ["index", "images", "candidates", "statistics"])
 def test_a_flipped_byte_in_any_column(store, group):
     for chunk in sorted((store / group).rglob("c/*")):
         if chunk.is_file():
@@ -180,6 +196,81 @@ def test_a_chunk_behind_the_end_of_a_shard(store):
     shard = store / "image/c.0.0.0.0"
     shard.write_bytes(shard.read_bytes() + b"\0" * 8)
     assert "c.0.0.0.0" in damage_of(store)
+
+
+FIELDS = ["masks/cells", "masks/bright", "labels/nuclei"]
+
+
+def test_an_intact_store_with_masks(annotated_store):
+    assert verify(annotated_store).damage == ()
+    assert verify(annotated_store).patches == len(open_store(annotated_store))
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_flipped_byte_in_a_mask(annotated_store, field):
+    shard = annotated_store / field / "c.2.0.0"
+    original = shard.read_bytes()
+    rows = open_store(annotated_store).fields[field].rows_per_shard
+    for at in (0, 40, len(original) - 20):
+        flip(shard, at)
+        text = damage_of(annotated_store)
+        assert f"{field}/c.2.0.0" in text
+        if at < 40:
+            assert f"patch {2 * rows}" in text
+        shard.write_bytes(original)
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_missing_shard_of_a_mask(annotated_store, field):
+    (annotated_store / field / "c.1.0.0").unlink()
+    text = damage_of(annotated_store)
+    assert f"{field}/c.1.0.0" in text
+    assert "c.1.0.0.0" not in text  # the image's is there
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_mask_that_is_written_anew(annotated_store, field):
+    """With zarr, so that every checksum is right: what columns say of it is wrong then."""
+    array = zarr.open_group(annotated_store, mode="r+")[field]
+    mask = array[7]
+    # Only what `index/` does not count could go unseen.
+    array[7] = np.where(mask == mask.max(), 0, mask) if mask.any() else mask + 1
+    text = damage_of(annotated_store)
+    assert "patch 7 is not what was written" in text
+    kind, _, name = field.partition("/")
+    assert f"index/{'fraction' if kind == 'masks' else 'objects'}_{name}" in text
+
+
+@pytest.mark.parametrize("array", ["value", "count"])
+def test_statistics_that_are_damaged(annotated_store, array):
+    chunks = [p for p in (annotated_store / "statistics" / array / "c").rglob("*") if p.is_file()]
+    original = chunks[0].read_bytes()
+    flip(chunks[0], len(original) // 2)
+    assert f"statistics/{array}" in damage_of(annotated_store)
+    chunks[0].unlink()
+    assert f"statistics/{array}" in damage_of(annotated_store)
+    chunks[0].write_bytes(original)
+    assert verify(annotated_store).damage == ()
+    written = zarr.open_group(annotated_store, mode="r+")["statistics"][array]
+    flat = written[...]
+    flat.reshape(-1)[3] += 1
+    written[...] = flat
+    assert "statistics/count: the histograms" in damage_of(annotated_store)
+
+
+@pytest.mark.parametrize(
+    "column", ["fraction_cells_live", "fraction_bright_cell", "objects_nuclei", "kind", "count_c0"]
+)
+def test_columns_of_classes_that_are_damaged(annotated_store, column):
+    (chunk,) = (annotated_store / "index" / column / "c").iterdir()
+    original = chunk.read_bytes()
+    flip(chunk, len(original) // 2)
+    assert f"index/{column}" in damage_of(annotated_store)
+    chunk.write_bytes(original)
+    array = zarr.open_group(annotated_store, mode="r+")["index"][column]
+    array[4] = array[4] + 1
+    text = damage_of(annotated_store)
+    assert f"index/{column}: patch 4 is not what was written" in text
 
 
 def test_an_incomplete_store_and_no_store(store, tmp_path):
