@@ -42,6 +42,8 @@ def create_store(plan: Plan, run: RunFolder) -> None:
             axes[field.name],
             field_attributes(field),
         )
+    for kind in {field.name.partition("/")[0] for field in plan.annotations}:
+        consolidate(staged / kind)
     run.store.put(staged)
 
 
@@ -111,6 +113,16 @@ def consolidated(below: Mapping[str, bytes]) -> dict[str, Any]:
     for metadata in found.values():
         metadata.pop("consolidated_metadata", None)
     return {"kind": "inline", "must_understand": False, "metadata": found}
+
+
+def consolidate(group: Path) -> dict[str, bytes]:
+    """Write into a group's metadata what is below it; return every zarr.json by its path in it."""
+    below = metadata_below(group)
+    path = group / "zarr.json"
+    content = json.loads(path.read_text())
+    content["consolidated_metadata"] = consolidated(below)
+    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+    return below | {"zarr.json": path.read_bytes()}
 
 
 def metadata_digests(below: Mapping[str, bytes]) -> dict[str, str]:

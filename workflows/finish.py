@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from ..reader.columns import Columns
 from ..reader.errors import StoreError
 from ..reader.format import ATTRIBUTE
 from .columns import every_chunk_written, write_column
-from .create import attributes, consolidated, metadata_below, metadata_digests
+from .create import attributes, consolidate, consolidated, metadata_digests
 from .digests import digest_json
 from .finished_images import STATUS, write_images
 from .finished_index import write_index
@@ -90,12 +89,7 @@ def failed_images(images: Columns) -> tuple[tuple[str, str], ...]:
 
 def _place(run: RunFolder, staged: Path, name: str) -> dict[str, bytes]:
     """Bring a group to its place; return every zarr.json of it, by its path in the store."""
-    below = metadata_below(staged)
-    path = staged / "zarr.json"
-    content = json.loads(path.read_text())
-    content["consolidated_metadata"] = consolidated(below)
-    path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
-    below["zarr.json"] = path.read_bytes()
+    below = consolidate(staged)
     run.store.put(staged, name)
     return {f"{name}/{each}": data for each, data in below.items()}
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import base64
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
@@ -22,6 +23,7 @@ from ..tasks.contrast import Joins
 from ..tasks.foreground import Foreground
 from ..tasks.foreground_scores import ForegroundScore
 from ..tasks.image import ImageOptions
+from ..tasks.resolution import Resolution
 from ..tasks.sketch import Sketch
 from ..tasks.source import ImageSource
 from .cache import Cache, option_values, source_key
@@ -134,11 +136,11 @@ def windows_digest(corners: Corners) -> str:
 
 def _image_key(source: ImageSource) -> list[Any]:
     # A level may be rescaled, and what is an integer in one file is a float in another.
-    return [*source_key(source), asdict(source.kind.resolution), str(source.kind.dtype)]
+    return [*source_key(source), _values(source.kind.resolution), str(source.kind.dtype)]
 
 
 def _mask_key(source: ImageSource, corners: Corners) -> list[Any]:
-    return [tokenize(source.foreground), windows_digest(corners)]
+    return [_token(source.foreground), windows_digest(corners)]
 
 
 def _signal_key(source: ImageSource) -> list[Any]:
@@ -155,7 +157,17 @@ def _signal_key(source: ImageSource) -> list[Any]:
         project_z=own.project_z,
         project_t=own.project_t,
     )
-    return [tokenize(signal)]
+    return [_token(signal)]
+
+
+# Thousands of small images have the same.
+_token: Callable[[Foreground | None], str] = lru_cache(maxsize=256)(tokenize)
+
+
+@lru_cache(maxsize=256)
+def _values(resolution: Resolution) -> dict[str, Any]:
+    """Return what a resolution is, as JSON values; not to be written into."""
+    return asdict(resolution)
 
 
 def _encoded(arrays: Arrays) -> dict[str, list[Any]]:

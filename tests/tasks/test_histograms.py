@@ -76,3 +76,40 @@ def test_nothing():
     assert list(histograms.items()) == []
     none = np.zeros(0)
     assert np.isnan(percentiles(none, none.astype(np.int64), [0, 50])).all()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
+@pytest.mark.parametrize("spread", [1, 100, 30_000])
+def test_patches_that_are_larger_than_a_block_split_after_split(dtype, spread):
+    """Narrow and wide ranges are counted in other ways, and splits that were left are settled."""
+    rng = np.random.default_rng(spread)
+    histograms = Histograms(np.dtype(dtype))
+    patches = []
+    for split in (0, 0, 1, 0, 2, 1):
+        pixels = rng.integers(-spread, spread, (1, 300, 700), endpoint=True)
+        if np.dtype(dtype).kind in "ui":
+            limits = np.iinfo(dtype)
+            pixels = (pixels + (0 if limits.min else spread)).clip(limits.min, limits.max)
+        patches.append((split, pixels.astype(dtype)))
+        histograms.add(*patches[-1])
+    merged = Histograms(np.dtype(dtype))
+    merged.add_packed(histograms.packed())
+    for (split, _), bins, counts in merged.items():
+        values = np.concatenate([own.ravel() for number, own in patches if number == split])
+        assert counts.sum() == values.size
+        if np.dtype(dtype).kind in "ui":
+            expected, often = np.unique(values, return_counts=True)
+            np.testing.assert_array_equal(merged.values(bins), expected)
+            np.testing.assert_array_equal(counts, often)
+        else:
+            of_bins = np.repeat(merged.values(bins), counts)
+            np.testing.assert_allclose(of_bins, np.sort(values), rtol=2**-11)
+
+
+def test_counts_beyond_32_bits():
+    histograms = Histograms(np.dtype(np.uint8))
+    histograms.add(0, np.zeros((1, 4, 4), np.uint8))
+    for _ in range(30):  # 2**34 pixels in the end
+        histograms.add_packed(histograms.packed())
+    ((_, bins, counts),) = histograms.items()
+    assert (bins.tolist(), counts.tolist()) == ([0], [2**34])

@@ -11,6 +11,7 @@ import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from patchmill.tasks import annotation_file
 from patchmill.tasks.annotation import AnnotationField
 from patchmill.tasks.annotation_file import BlankAnnotation, FileAnnotation
 from patchmill.tasks.annotation_values import ClassValues, ColourValues, ObjectValues
@@ -99,7 +100,10 @@ def test_windows_are_a_gather_of_the_whole(
             ]
         )
     made = annotation(described(folder / "mask.tif"), ObjectValues(), (1.0, factor, factor))
-    windows = cut(made, image, corners, patch, LABELS)
+    with pytest.MonkeyPatch.context() as few:
+        # All windows at once, or one after the other.
+        few.setattr(annotation_file, "BATCH_BYTES", data.draw(st.sampled_from([1, 1 << 26])))
+        windows = cut(made, image, corners, patch, LABELS)
     assert windows.dtype == np.uint16
     for window, corner in zip(windows, corners, strict=True):
         expected = gathered(

@@ -209,8 +209,11 @@ def test_clipped_pixels_are_counted(source, pixels, patch_spec):
     ),
     cell=st.integers(1, 40),
     tail=st.sampled_from([(), (Place(),), (Own(),), (Own(), Box(2))]),
+    batch_bytes=st.sampled_from([1, 20_000, 1 << 26]),
 )
-def test_windows_out_of_one_region(source, pixels, patch_spec, size, corners, cell, tail):
+def test_windows_out_of_one_region(
+    source, pixels, patch_spec, size, corners, cell, tail, batch_bytes
+):
     """However windows are shared out among regions; what is the patch's own stays so."""
     corners = [(0, z, y, x) for z, y, x in corners if y + size[0] > 0 and x + size[1] > 0] or [
         (0, 0, 0, 0)
@@ -219,6 +222,7 @@ def test_windows_out_of_one_region(source, pixels, patch_spec, size, corners, ce
     chain = (*CHAIN, *tail)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(region_windows, "cell_px", lambda size: cell)
+        patch.setattr(region_windows, "BATCH_BYTES", batch_bytes)
         found = cut_patches(stepped(source, after=chain), ImageOptions(), np.array(corners), spec)
         found = found.copy()
     alone = [

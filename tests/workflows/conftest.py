@@ -424,6 +424,8 @@ def write_toml() -> Callable[[Path, Mapping[str, Any]], Path]:
         if isinstance(value, Mapping):
             pairs = (f"{json.dumps(key)} = {inline(each)}" for key, each in value.items())
             return "{ " + ", ".join(pairs) + " }"
+        if isinstance(value, list):
+            return f"[{', '.join(map(inline, value))}]"
         return json.dumps(value)
 
     def write(path: Path, tables: Mapping[str, Any]) -> Path:

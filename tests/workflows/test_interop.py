@@ -85,7 +85,7 @@ def test_xarray_opens_every_group_without_a_warning(store, consolidated):
 def test_what_the_columns_are(store):
     ours = open_store(store)
     kinds = {name: str(ours.index[name].dtype) for name in ours.index}
-    measured = {f"{s}_{c}" for c in ("1", "2") for s in ("mean", "std", "min", "max")}
+    measured = {f"{s}_{c}" for c in ("1", "2") for s in ("count", "mean", "std", "min", "max")}
     assert set(kinds) == {"image", "t", "z", "y", "x", "level", "split", "valid"} | measured
     assert [kinds[n] for n in ("image", "t", "z", "y", "x")] == ["int32"] * 3 + ["int64"] * 2
     assert [kinds[n] for n in ("level", "split", "valid")] == ["uint8", "uint8", "bool"]
@@ -112,3 +112,53 @@ def test_the_metadata_are_strict_json_and_digests_are_right(store):
     assert digest == hashlib.sha256(canonical.encode()).hexdigest()
     assert (own["format"], own["complete"], own["void"]) == (1, True, 0)
     assert (own["axes"], own["channels"], own["fields"]) == (["c", "y", "x"], ["1", "2"], ["image"])
+
+
+@pytest.fixture
+def masked(tmp_path, annotated, cut):
+    """A store with masks and label maps, read with the reader."""
+    store = open_store(cut(annotated(tmp_path, wells="ABCD")).store)
+    return store, store.read(range(len(store)))
+
+
+FIELDS = ["masks/cells", "masks/bright", "labels/nuclei"]
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_masks_and_label_maps_are_read_by_all(masked, field):
+    ours, rows = masked
+    array = zarr.open_group(ours.path, mode="r")[field]
+    np.testing.assert_array_equal(array[:], rows[field])
+    assert array.metadata.dimension_names == ("patch", "y", "x")
+    spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(ours.path / field)}}
+    opened = tensorstore.open(spec, read=True).result()
+    assert opened.domain.labels == ("patch", "y", "x")
+    np.testing.assert_array_equal(opened.read().result(), rows[field])
+    group, name = field.split("/")
+    with (
+        warnings.catch_warnings(),
+        xarray.open_zarr(str(ours.path / group), chunks=None) as data,
+    ):
+        warnings.simplefilter("error")
+        assert data[name].dims == ("patch", "y", "x")
+        np.testing.assert_array_equal(data[name], rows[field])
+    attributes = {
+        "masks/cells": {"classes": {"background": 0, "live": 1, "dead": 2}, "ignore": 255},
+        "masks/bright": {"classes": {"background": 0, "cell": 1}, "ignore": 255},
+        "labels/nuclei": {},
+    }[field]
+    assert array.attrs.asdict() == attributes
+
+
+def test_statistics_are_read_by_all(masked):
+    ours, _ = masked
+    values, counts = ours.histogram("train")
+    for name, expected in (("value", values), ("count", counts)):
+        path = str(ours.path / "statistics" / name)
+        spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": path}}
+        found = tensorstore.open(spec, read=True).result().read().result()
+        np.testing.assert_array_equal(found[0] if name == "count" else found, expected)
+    with xarray.open_zarr(str(ours.path / "statistics"), chunks=None) as data:
+        assert data["count"].dims == ("split", "channel", "bin")
+        assert data["value"].dims == ("bin",)
+        np.testing.assert_array_equal(data["count"][0], counts)

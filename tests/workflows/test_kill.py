@@ -94,8 +94,12 @@ def test_kill_in_the_middle_of_steps_and_masks(
     for share in (0.05, 0.3, 0.7):
         run = prepare_command(command)
         eventually(
-            lambda share=share: ledger_bytes(tmp_path) > share * whole, "shards are in the ledger"
+            lambda share=share, run=run: (
+                ledger_bytes(tmp_path) > share * whole or run.process.poll() is not None
+            ),
+            "shards are in the ledger",
         )
+        assert run.process.poll() is None, run.finish()
         run.kill()
         shards = finished(tmp_path, record)
         assert 0 < len(shards) < plan.n_shards
