@@ -92,7 +92,6 @@ def plan(recipe: Recipe, connect: Connect = local_cluster) -> Plan:
         splits.split,
         patch.rows_per_shard,
     )
-    require_kept(considered)
     splits = _recount(recipe, splits, rows, patch)
     planned = Plan(
         recipe=recipe,

@@ -181,7 +181,10 @@ def test_nan_is_no_pixel(measured, add_columns):
     names = [f"{measure}_{channel}" for measure in ("mean", "std") for channel in CHANNELS]
     is_five = np.arange(37) == 5
     nan = {name: np.where(is_five, np.nan, store.index[name]) for name in names}
-    add_columns(written.path, "index", **nan)
+    none = {
+        f"count_{name}": np.where(is_five, 0, store.index[f"count_{name}"]) for name in CHANNELS
+    }
+    add_columns(written.path, "index", **nan, **none)
     view = open_store(written.path).view
     view.rows = np.array([5, 6, 20])
     check(view.statistics, written.pixels, [6, 20])
