@@ -71,23 +71,10 @@ class GeoJsonFile:
 
 
 @dataclass(frozen=True)
-class GeoJsonMask:
-    """Paints classes; an `Annotation`.
-
-    Attributes
-    ----------
-    file
-        Of the polygons.
-    classes
-        Classification and number, in order: where polygons overlap, the first is it. A polygon of
-        another classification is unknown: painted with the ignore value, but where it overlaps.
-    outside
-        What lies in no polygon: the ignore value, or that of the background.
-    """
+class _OfPolygons:
+    """What masks and label maps have in common: the file of the polygons."""
 
     file: GeoJsonFile
-    classes: tuple[tuple[str, int], ...]
-    outside: int
 
     @property
     def files(self) -> tuple[tuple[str, FileIdentity], ...]:
@@ -101,6 +88,23 @@ class GeoJsonMask:
     def kept_bytes(self, source: ImageSource, patch: PatchSpec) -> int:
         """Return the memory that a process may keep of the file."""
         return self.file.held_bytes
+
+
+@dataclass(frozen=True)
+class GeoJsonMask(_OfPolygons):
+    """Paints classes; an `Annotation`.
+
+    Attributes
+    ----------
+    classes
+        Classification and number, in order: where polygons overlap, the first is it. A polygon of
+        another classification is unknown: painted with the ignore value, but where it overlaps.
+    outside
+        What lies in no polygon: the ignore value, or that of the background.
+    """
+
+    classes: tuple[tuple[str, int], ...]
+    outside: int
 
     def cut(
         self,
@@ -134,32 +138,16 @@ class GeoJsonMask:
 
 
 @dataclass(frozen=True)
-class GeoJsonLabels:
+class GeoJsonLabels(_OfPolygons):
     """Paints objects: each polygon or multipolygon by its place in the file; an `Annotation`.
 
     Attributes
     ----------
-    file
-        Of the polygons.
     only
         The classifications that are painted; none for all.
     """
 
-    file: GeoJsonFile
     only: tuple[str, ...] = ()
-
-    @property
-    def files(self) -> tuple[tuple[str, FileIdentity], ...]:
-        """What it is made from: relative paths, and what tells them from their later selves."""
-        return ((self.file.relative, self.file.identity),)
-
-    def held_bytes(self, source: ImageSource, patch: PatchSpec, rows: int) -> int:
-        """Return the memory that a process takes for it, at most, beside the windows."""
-        return self.file.held_bytes
-
-    def kept_bytes(self, source: ImageSource, patch: PatchSpec) -> int:
-        """Return the memory that a process may keep of the file."""
-        return self.file.held_bytes
 
     def cut(
         self,

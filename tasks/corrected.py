@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .image import ImageOptions
-from .mirrored import BATCH_BYTES, read_mirrored
+from .mirrored import in_batches, read_mirrored
 from .read import Take, read_boxes
 from .source import ImageSource
 from .step import Window, halo_of, run_steps
@@ -39,13 +39,11 @@ def read_corrected(
 
 
 def _batches(source: ImageSource, boxes: NDArray[np.int64]) -> Iterator[NDArray[np.intp]]:
-    """Yield boxes in groups that fit, by number."""
+    """Return boxes in groups that fit, by number."""
     halo = halo_of(source.steps.before)
     height, width = (boxes[:, i + 1] - boxes[:, i] + 2 * halo for i in (4, 6))
     n_c, depth = len(source.kind.planes[0]), source.kind.segment[2]
-    ends = np.cumsum(height * width * n_c * depth * np.dtype(np.float32).itemsize)
-    for group in np.unique(ends // BATCH_BYTES).tolist():
-        yield np.flatnonzero(ends // BATCH_BYTES == group)
+    return in_batches(height * width * n_c * depth * np.dtype(np.float32).itemsize)
 
 
 def _planes(source: ImageSource, boxes: NDArray[np.int64]) -> Iterator[tuple[int, int, int]]:
@@ -82,8 +80,6 @@ def _read_planes(
     sizes[:, 1:] = boxes[own][:, [5, 7]] + halo - first[:, 1:]
     windows = read_mirrored(source, options, np.full(len(own), t), first, sizes)
     for box, pixels, (z, y, x) in zip(own.tolist(), windows, first.tolist(), strict=True):
-        whole = tuple(slice(0, length) for length in pixels.shape[1:])
-        window = Window(y, x, shape[1:], whole)  # type: ignore[arg-type]
-        done, _ = run_steps(steps, pixels, window)
+        done, _ = run_steps(steps, pixels, Window.of_all(y, x, shape[1:], pixels))
         for plane in range(done.shape[1]):
             take(box, slice(0, n_c), t, z + plane, y + halo, x + halo, done[:, plane])

@@ -159,9 +159,7 @@ def _image_chunks(
     windows = patches.reshape(len(rows), patch.channels, -1, *patches.shape[-2:])
     for field, annotation, chunks in zip(spec.fields, image.annotations, annotations, strict=True):
         cut = annotation.cut(image, spec.options, corners, patch, field, windows)
-        middle = tuple(length // 2 for length in cut.shape[1:])
         for row, pixels, own in zip(rows.tolist(), cut, spans, strict=True):
-            inside = own_pixels(pixels[None], patch.margin_px, own)
-            note_annotation(field, inside, int(pixels[middle]), records[row])
+            note_annotation(field, pixels, patch.margin_px, own, records[row])
             stored = np.ascontiguousarray(pixels, field.dtype.newbyteorder("<"))
             chunks.append(encode_chunk(stored, patch.codec, patch.level))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,6 +18,19 @@ from .takes import copying
 #: What windows that are read at once may hold, beside the last of them. Where it is reached,
 #: segments that two groups of windows share are decoded twice.
 BATCH_BYTES = 1 << 26
+
+
+def in_batches(nbytes: NDArray[np.int64]) -> Iterator[NDArray[np.intp]]:
+    """Yield windows in groups that may be read at once, by number.
+
+    Parameters
+    ----------
+    nbytes
+        Shape (n,): what each of them holds.
+    """
+    of = np.cumsum(nbytes) // BATCH_BYTES
+    for batch in np.unique(of).tolist():
+        yield np.flatnonzero(of == batch)
 
 
 def read_mirrored(

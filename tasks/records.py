@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from .annotation import AnnotationField
 from .statistics import moments_dtype
+from .windows import own_pixels
 
 
 def record_dtype(
@@ -45,19 +46,24 @@ def record_dtype(
 
 
 def note_annotation(
-    field: AnnotationField, own: NDArray[Any], centre: int, record: NDArray[Any]
+    field: AnnotationField,
+    pixels: NDArray[Any],
+    margin_px: int,
+    spans: NDArray[np.int64],
+    record: NDArray[Any],
 ) -> None:
     """Fill in what a row's mask or label map holds.
 
     Parameters
     ----------
-    own
-        The pixels of the patch that lie in the image, of the field's type.
-    centre
-        The value of the pixel in the middle of the patch.
+    pixels
+        All of it, shape (z, y, x), its border included.
+    margin_px, spans
+        The border, and what of the patch lies in the image, as in `own_pixels`.
     record
         Of `record_dtype`, shape (); its field of that name is overwritten.
     """
+    own = own_pixels(pixels[None], margin_px, spans)
     values, counts = np.unique(own, return_counts=True)
     found = dict(zip(values.tolist(), counts.tolist(), strict=True))
     if not field.is_mask:
@@ -65,4 +71,4 @@ def note_annotation(
         return
     numbers = [*(number for number, _ in field.classes), field.ignore]
     record[field.name]["counts"] = [found.get(number, 0) for number in numbers]
-    record[field.name]["centre"] = centre
+    record[field.name]["centre"] = pixels[tuple(length // 2 for length in pixels.shape)]

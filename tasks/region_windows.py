@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .image import ImageOptions
-from .mirrored import BATCH_BYTES, read_mirrored
+from .mirrored import in_batches, read_mirrored
 from .scratch import scratch
 from .source import ImageSource
 from .step import Pixels, Step, Window, halo_of, run_steps
@@ -78,15 +78,12 @@ def region_windows(
     first = np.array([starts[own].min(axis=0) for own in regions])
     sizes = np.array([starts[own].max(axis=0) for own in regions]) + size - first + 2 * border
     of_regions = np.array([times[own[0]] for own in regions])
-    ends = np.cumsum(sizes.prod(axis=1) * windows.shape[1] * windows.itemsize)
-    for batch in np.unique(ends // BATCH_BYTES).tolist():
-        chosen = np.flatnonzero(ends // BATCH_BYTES == batch)
+    for chosen in in_batches(sizes.prod(axis=1) * windows.shape[1] * windows.itemsize):
         begin = first[chosen] - border
         read = read_mirrored(source, options, of_regions[chosen], begin, sizes[chosen])
         for number, region in zip(chosen.tolist(), read, strict=True):
             z0, y0, x0 = first[number].tolist()
-            whole = tuple(slice(0, length) for length in region.shape[1:])
-            window = Window(y0 - halo, x0 - halo, shape[1:], whole)  # type: ignore[arg-type]
+            window = Window.of_all(y0 - halo, x0 - halo, shape[1:], region)
             done, _ = run_steps(steps, region, window)
             for i in regions[number].tolist():
                 z, y, x = (starts[i] - (z0, y0, x0)).tolist()

@@ -41,6 +41,12 @@ class Window:
     shape: tuple[int, int]
     own: tuple[slice, slice, slice]
 
+    @classmethod
+    def of_all(cls, y: int, x: int, shape: tuple[int, int], pixels: Pixels) -> Window:
+        """Return the window of pixels (c, z, y, x) that are no single patch's: all count."""
+        _, depth, height, width = pixels.shape
+        return cls(y, x, shape, (slice(0, depth), slice(0, height), slice(0, width)))
+
 
 class Step(Protocol):
     """A function on pixels, bound to its options and, where it needs them, to statistics.
@@ -117,8 +123,7 @@ def run_step(step: Step, pixels: Pixels, window: Window) -> tuple[Pixels, Window
     cv2.setNumThreads(1)
     pixels = step(pixels, window)
     if size := getattr(step, "output_size", None):
-        whole = slice(0, pixels.shape[1]), slice(0, size[0]), slice(0, size[1])
-        return pixels, Window(0, 0, size, whole)
+        return pixels, Window.of_all(0, 0, size, pixels)
     halo = step.halo_px
     if not halo:
         return pixels, window

@@ -111,9 +111,7 @@ def _note_row(
     for field in annotations:
         (pixels,) = into[field.name]
         volume = pixels.reshape(-1, *pixels.shape[-2:])
-        middle = tuple(length // 2 for length in volume.shape)
-        own_field = own_pixels(volume[None], margin, spans)
-        note_annotation(field, own_field, int(volume[middle]), record)
+        note_annotation(field, volume, margin, spans, record)
     return own
 
 

@@ -11,7 +11,7 @@ import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from patchmill.tasks import corrected, region_windows
+from patchmill.tasks import mirrored, region_windows
 from patchmill.tasks.image import ImageOptions
 from patchmill.tasks.patches import cut_counted, cut_patches
 from patchmill.tasks.resolution import Resolution
@@ -152,7 +152,7 @@ def test_own_pixels_are_neither_border_nor_padding(source, patch_spec):
 def test_steps_before_planes_are_projected(
     source, pixels, patch_spec, monkeypatch, project, batch_bytes
 ):
-    monkeypatch.setattr(corrected, "BATCH_BYTES", batch_bytes)
+    monkeypatch.setattr(mirrored, "BATCH_BYTES", batch_bytes)
     spec = patch_spec("float64", channels=2, size=(1, 20, 20), margin_px=3, project_z=project)
     corners = np.array([[0, 0, 0, 0], [0, 0, 17, 33], [0, 0, 5, 9]])
     found = cut_patches(stepped(source, CHAIN, (Box(1),)), ImageOptions(), corners, spec)
@@ -222,7 +222,7 @@ def test_windows_out_of_one_region(
     chain = (*CHAIN, *tail)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(region_windows, "cell_px", lambda size: cell)
-        patch.setattr(region_windows, "BATCH_BYTES", batch_bytes)
+        patch.setattr(mirrored, "BATCH_BYTES", batch_bytes)
         found = cut_patches(stepped(source, after=chain), ImageOptions(), np.array(corners), spec)
         found = found.copy()
     alone = [
