@@ -17,6 +17,7 @@ from .annotation_recipe import AnnotationBinding
 from .column_faults import column_fault
 from .errors import RecipeError
 from .places import Places
+from .problems import Problem
 
 if TYPE_CHECKING:
     from .images import SurveyedImage
@@ -45,6 +46,17 @@ def read_template(value: object) -> str:
         if name == "" or form or conversion:
             raise ValueError(f"write names in braces and nothing else, as in {EXAMPLE}")
     return value
+
+
+def place_problems(
+    path: str | None, column: str | None, example: str, example_column: str
+) -> list[Problem]:
+    """Return what is wrong where not exactly one of a template and a column says the files."""
+    if (path is None) != (column is None):
+        return []
+    found = "is missing" if path is None else "says where files are, as column does"
+    text = f'{found}; write path = "{example}", or column = "{example_column}"'
+    return [Problem("path", text)]
 
 
 def template_paths(binding: AnnotationBinding, template: str) -> list[AnnotationPath]:

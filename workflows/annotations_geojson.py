@@ -16,6 +16,7 @@ from .annotation_paths import (
     AnnotationPath,
     are_there,
     column_paths,
+    place_problems,
     read_template,
     template_paths,
 )
@@ -32,7 +33,7 @@ from .globs import few
 from .problems import Problem, refuse, show
 from .values import Texts
 
-_EXAMPLE = '"{folder}/{stem}.geojson"'
+_EXAMPLE = "{folder}/{stem}.geojson"
 
 
 class _GeoJsonRecipe(AnnotationRecipe):
@@ -40,7 +41,7 @@ class _GeoJsonRecipe(AnnotationRecipe):
 
     source: Literal["geojson"] = Field(alias="from")
     path: Annotated[str, BeforeValidator(read_template)] | None = Field(
-        None, description=f"a path, such as {_EXAMPLE}"
+        None, description=f'a path, such as "{_EXAMPLE}"'
     )
     column: str | None = Field(None, description="the name of a column with paths")
     property: str = Field("classification", description="the name of a property, as text")
@@ -48,11 +49,7 @@ class _GeoJsonRecipe(AnnotationRecipe):
 
     @model_validator(mode="after")
     def _check_path(self) -> Self:
-        if (self.path is None) == (self.column is None):
-            found = "is missing" if self.path is None else "says where files are, as column does"
-            refuse(
-                [Problem("path", f'{found}; write path = {_EXAMPLE}, or column = "annotations"')]
-            )
+        refuse(place_problems(self.path, self.column, _EXAMPLE, "annotations"))
         return self
 
     def _bound(

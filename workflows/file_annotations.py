@@ -18,6 +18,7 @@ from .annotation_paths import (
     AnnotationPath,
     are_there,
     column_paths,
+    place_problems,
     read_template,
     template_paths,
 )
@@ -66,11 +67,7 @@ class FilesRecipe(AnnotationRecipe):
 
     @model_validator(mode="after")
     def _check_files(self) -> Self:
-        problems = []
-        if (self.path is None) == (self.column is None):
-            found = "is missing" if self.path is None else "says where files are, as column does"
-            text = f'{found}; write path = "{{folder}}/{{stem}}_mask.png", or column = "mask"'
-            problems.append(Problem("path", text))
+        problems = place_problems(self.path, self.column, "{folder}/{stem}_mask.png", "mask")
         if self.factor is not None and self.mpp is not None:
             problems.append(Problem("mpp", "says the resolution, as factor does; leave one out"))
         refuse(problems)
